@@ -1,0 +1,704 @@
+"""What a connection or a server needs once: resolving, connecting, binding, sendfile, start_tls.
+
+ConnectMixin is a base of asyncloop.Loop.  Everything that runs per event (reading, writing, accepting) is in C (src/net); the
+coroutines here end by handing a socket to it.  Argument checks, exceptions and their texts are asyncio's of the running Python.
+"""
+
+import asyncio
+import contextvars
+import errno
+import functools
+import io
+import itertools
+import os
+import socket
+import sys
+from asyncio import constants, exceptions, staggered, trsock
+from asyncio.base_events import _check_ssl_socket, _interleave_addrinfos, _ipaddr_info, _set_reuseport
+from asyncio.log import logger
+from collections.abc import Iterable
+
+try:
+    import ssl as ssl_module
+except ImportError:  # a Python built without OpenSSL
+    ssl_module = None
+
+from . import _asyncloop
+
+BIND_ERROR_HAS_ERRNO = sys.version_info >= (3, 13)  # str(exc) in the text, not only strerror
+BIND_SKIPS_MISSING_ADDRESS = sys.version_info >= (3, 13)  # EADDRNOTAVAIL: the family is not enabled, try the others
+FAILURE_CLOSES_GIVEN_SOCKET = sys.version_info >= (3, 14)  # when the transport cannot be made; sockets of our own are always closed
+REUSE_PORT_ONLY_INET = sys.version_info >= (3, 14)
+SENDFILE_SEEKS_ALWAYS = sys.version_info >= (3, 14)  # the fallback starts at offset even when that is 0
+SERVE_FOREVER_CLOSES_CLIENTS = sys.version_info >= (3, 14)
+SERVER_KEEPS_CONTEXT = sys.version_info >= (3, 15)
+WAIT_CLOSED_WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
+
+SENDFILE_MAX = sys.maxsize // 2 + 1
+FALLBACK_BLOCK = 16384
+
+
+class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
+    """Listening sockets and the connections they accepted; what create_server returns.
+
+    The base class keeps the connections and calls _wakeup() when, after close(), the last one has gone.
+    """
+
+    def __init__(self, loop, sockets, protocol_factory, ssl_context, backlog, ssl_handshake_timeout, ssl_shutdown_timeout=None):
+        self._loop = loop
+        self._sockets = sockets
+        self._listeners = []
+        self._waiters = []
+        self._protocol_factory = protocol_factory
+        self._backlog = backlog
+        self._ssl_context = ssl_context
+        self._ssl_handshake_timeout = ssl_handshake_timeout
+        self._ssl_shutdown_timeout = ssl_shutdown_timeout
+        self._serving = False
+        self._serving_forever_fut = None
+        self._context = contextvars.copy_context() if SERVER_KEEPS_CONTEXT else None
+
+    def __repr__(self):
+        return f"<{type(self).__name__} sockets={self.sockets!r}>"
+
+    def get_loop(self):
+        return self._loop
+
+    def is_serving(self):
+        return self._serving
+
+    @property
+    def sockets(self):
+        return tuple(trsock.TransportSocket(sock) for sock in self._sockets or ())
+
+    def _start_serving(self):
+        if self._serving:
+            return
+        self._serving = True
+        factory = self._protocol_factory
+        if self._ssl_context is not None:
+            factory = functools.partial(self._loop._make_tls_server_protocol, factory, self._ssl_context,
+                                        self._ssl_handshake_timeout, self._ssl_shutdown_timeout)
+        for sock in self._sockets:
+            sock.listen(self._backlog)
+            self._listeners.append(self._loop._start_listening(sock, factory, self, self._backlog, self._context))
+
+    async def start_serving(self):
+        self._start_serving()
+        await asyncio.sleep(0)
+
+    async def serve_forever(self):
+        if self._serving_forever_fut is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._sockets is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._start_serving()
+        self._serving_forever_fut = self._loop.create_future()
+        try:
+            await self._serving_forever_fut
+        except asyncio.CancelledError:
+            try:
+                self.close()
+                if SERVE_FOREVER_CLOSES_CLIENTS:
+                    self.close_clients()
+                await self.wait_closed()
+            finally:
+                raise
+        finally:
+            self._serving_forever_fut = None
+
+    def close(self):
+        sockets, self._sockets = self._sockets, None
+        if sockets is None:
+            return
+        for listener in self._listeners:
+            self._loop._stop_listening(listener)
+        self._listeners.clear()
+        for sock in sockets:
+            self._loop._stop_serving(sock)
+        self._serving = False
+        if self._serving_forever_fut is not None and not self._serving_forever_fut.done():
+            self._serving_forever_fut.cancel()
+            self._serving_forever_fut = None
+        self._mark_closed()
+        if self._active_count == 0:
+            self._wakeup()
+
+    def _wakeup(self):
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_closed(self):
+        """Wait until the server is closed and, from Python 3.12 on, all its connections have ended."""
+        if self._waiters is None or (self._sockets is None and not WAIT_CLOSED_WAITS_FOR_CLIENTS):
+            return
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+
+class _SendfileProtocol(asyncio.Protocol):
+    """Stands in for a transport's protocol while a file is written to it piece by piece."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self._protocol = transport.get_protocol()
+        self._resume_reading = transport.is_reading()
+        self._was_paused = transport._protocol_paused
+        transport.pause_reading()
+        transport.set_protocol(self)
+        self._room = transport._loop.create_future() if self._was_paused else None
+
+    async def drain(self):
+        if self._transport.is_closing():
+            raise ConnectionError("Connection closed by peer")
+        if self._room is not None:
+            await self._room
+
+    def connection_made(self, transport):
+        raise RuntimeError("Invalid state: connection should have been established already.")
+
+    def connection_lost(self, exc):
+        room = self._room
+        if room is not None and not room.done():
+            room.set_exception(ConnectionError("Connection is closed by peer") if exc is None else exc)
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self):
+        if self._room is None:
+            self._room = self._transport._loop.create_future()
+
+    def resume_writing(self):
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(False)
+
+    def data_received(self, data):
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def eof_received(self):
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def restore(self):
+        self._transport.set_protocol(self._protocol)
+        if self._resume_reading:
+            self._transport.resume_reading()
+        if self._room is not None:
+            self._room.cancel()
+        if self._was_paused:
+            self._protocol.resume_writing()
+
+
+def _check_tls_options(has_tls, ssl_handshake_timeout, ssl_shutdown_timeout):
+    if ssl_handshake_timeout is not None and not has_tls:
+        raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
+    if ssl_shutdown_timeout is not None and not has_tls:
+        raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+
+
+def _check_stream_socket(sock):
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+
+
+def _bind_error(address, exc):
+    reason = str(exc) if BIND_ERROR_HAS_ERRNO else exc.strerror
+    return OSError(exc.errno, f"error while attempting to bind on address {address!r}: {reason.lower()}")
+
+
+def _raise_connect_errors(errors, all_errors):
+    """No address could be connected to: one exception that tells why."""
+    try:
+        if all_errors:
+            raise ExceptionGroup("create_connection failed", errors)
+        if not errors:
+            raise TimeoutError("create_connection failed")
+        texts = [str(exc) for exc in errors]
+        if all(text == texts[0] for text in texts):
+            raise errors[0]
+        raise OSError(f"Multiple exceptions: {', '.join(texts)}")
+    finally:
+        del errors  # else the exception's traceback holds the exception
+
+
+def _check_sendfile_params(sock, file, offset, count):
+    if "b" not in getattr(file, "mode", "b"):
+        raise ValueError("file should be opened in binary mode")
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError("only SOCK_STREAM type sockets are supported")
+    if count is not None:
+        if not isinstance(count, int):
+            raise TypeError(f"count must be a positive integer (got {count!r})")
+        if count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+    if not isinstance(offset, int):
+        raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
+    if offset < 0:
+        raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
+
+
+def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
+    """A bound socket for one getaddrinfo() entry; None where the system does not have that family."""
+    family, type_, proto, _, address = info
+    try:
+        sock = socket.socket(family, type_, proto)
+    except OSError:
+        if debug:
+            logger.warning("create_server() failed to create socket.socket(%r, %r, %r)", family, type_, proto, exc_info=True)
+        return None
+    try:
+        if reuse_address:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+        if reuse_port and (not REUSE_PORT_ONLY_INET or family in (socket.AF_INET, socket.AF_INET6)):
+            _set_reuseport(sock)
+        if keep_alive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+        if family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
+            # One socket a family: an IPv6 one must not take the IPv4 port too.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
+        try:
+            sock.bind(address)
+        except OSError as exc:
+            error = _bind_error(address, exc)
+            if exc.errno == errno.EADDRNOTAVAIL and BIND_SKIPS_MISSING_ADDRESS:
+                sock.close()
+                if debug:
+                    logger.warning(error.args[1])
+                return None
+            raise error from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class ConnectMixin:
+    """The coroutines of asyncloop.Loop that make connections and servers."""
+
+    # ---- names
+
+    async def _ensure_resolved(self, address, *, family=0, type=socket.SOCK_STREAM, proto=0, flags=0, loop=None):
+        """getaddrinfo() of address, without asking anybody when the host is a number."""
+        host, port = address[:2]
+        info = _ipaddr_info(host, port, family, type, proto, *address[2:])
+        if info is not None:
+            return [info]
+        return await self.getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    async def _resolve_or_raise(self, address, message, **hints):
+        infos = await self._ensure_resolved(address, **hints)
+        if not infos:
+            raise OSError(message)
+        return infos
+
+    # ---- client side
+
+    async def sock_connect(self, sock, address):
+        """Connect a socket; the host may be a name."""
+        _check_ssl_socket(sock)
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto)
+            address = resolved[0][4]
+        return await self._sock_connect(sock, address)
+
+    def _bind_local(self, sock, family, local_addr_infos, errors):
+        """Bind to the first local address that works; what failed goes to errors."""
+        for local_family, _, _, _, local_address in local_addr_infos:
+            if local_family != family:
+                continue
+            try:
+                sock.bind(local_address)
+                return
+            except OSError as exc:
+                errors.append(_bind_error(local_address, exc))
+        if errors:
+            raise errors.pop()
+        raise OSError(f"no matching local address with {family=} found")
+
+    async def _connect_sock(self, exceptions, addr_info, local_addr_infos=None):
+        """A connected socket for one address; its errors become one more list in exceptions."""
+        errors = []
+        exceptions.append(errors)
+        family, type_, proto, _, address = addr_info
+        sock = None
+        try:
+            sock = socket.socket(family=family, type=type_, proto=proto)
+            sock.setblocking(False)
+            if local_addr_infos is not None:
+                self._bind_local(sock, family, local_addr_infos, errors)
+            await self.sock_connect(sock, address)
+            return sock
+        except BaseException as exc:
+            if isinstance(exc, OSError):
+                errors.append(exc)
+            if sock is not None:
+                try:
+                    sock.close()
+                except OSError:
+                    pass  # must not hide the error that matters
+            raise
+        finally:
+            exceptions = errors = None
+
+    async def _connect_first(self, infos, local_infos, happy_eyeballs_delay, exceptions):
+        """The first of these addresses that can be connected to, or None."""
+        if happy_eyeballs_delay is None:
+            for info in infos:
+                try:
+                    return await self._connect_sock(exceptions, info, local_infos)
+                except OSError:
+                    continue
+            return None
+        try:
+            winner = await staggered.staggered_race(
+                (lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos),
+                happy_eyeballs_delay, loop=self)
+        finally:
+            exceptions = None  # a loser's traceback holds the frame that holds the lambda that holds this variable
+        return winner[0]
+
+    async def _connect_host(self, host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
+        hints = dict(family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
+        infos = await self._resolve_or_raise((host, port), "getaddrinfo() returned empty list", **hints)
+        local_infos = None
+        if local_addr is not None:
+            local_infos = await self._resolve_or_raise(local_addr, "getaddrinfo() returned empty list", **hints)
+        if interleave:
+            infos = _interleave_addrinfos(infos, interleave)
+        exceptions = []
+        sock = await self._connect_first(infos, local_infos, happy_eyeballs_delay, exceptions)
+        if sock is None:
+            errors = [exc for sub in exceptions for exc in sub]
+            exceptions = None
+            try:
+                _raise_connect_errors(errors, all_errors)
+            finally:
+                errors = None
+        return sock
+
+    async def create_connection(self, protocol_factory, host=None, port=None, *, ssl=None, family=0, proto=0, flags=0, sock=None,
+                                local_addr=None, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
+                                happy_eyeballs_delay=None, interleave=None, all_errors=False):
+        """Connect to a TCP server.
+
+        Returns (transport, protocol).  all_errors: an ExceptionGroup of every failure instead of one OSError.
+        """
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        if server_hostname is None and ssl:
+            if not host:
+                raise ValueError("You must set server_hostname when using ssl without a host")
+            server_hostname = host
+        _check_tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if sock is not None:
+            _check_ssl_socket(sock)
+        if happy_eyeballs_delay is not None and interleave is None:
+            interleave = 1
+        is_given = sock is not None
+        if host is not None or port is not None:
+            if is_given:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            sock = await self._connect_host(host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors)
+        elif sock is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        else:
+            _check_stream_socket(sock)
+        transport, protocol = await self._create_connection_transport(
+            sock, protocol_factory, ssl, server_hostname, is_given=is_given,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+        if self.get_debug():
+            logger.debug("%r connected to %s:%r: (%r, %r)", transport.get_extra_info("socket"), host, port, transport, protocol)
+        return transport, protocol
+
+    async def connect_accepted_socket(self, protocol_factory, sock, *, ssl=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+        """Serve a connection that was accepted outside of the loop.  Returns (transport, protocol)."""
+        _check_stream_socket(sock)
+        _check_tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        _check_ssl_socket(sock)
+        transport, protocol = await self._create_connection_transport(
+            sock, protocol_factory, ssl, "", server_side=True,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+        if self.get_debug():
+            logger.debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
+        return transport, protocol
+
+    async def _create_connection_transport(self, sock, protocol_factory, ssl, server_hostname, server_side=False, is_given=True,
+                                           ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None):
+        try:
+            sock.setblocking(False)
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            if ssl:
+                transport = self._make_ssl_transport(
+                    sock, protocol, None if isinstance(ssl, bool) else ssl, waiter,
+                    server_side=server_side, server_hostname=server_hostname,
+                    ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout, context=context)
+            else:
+                transport = self._make_socket_transport(sock, protocol, waiter, context=context)
+        except BaseException:
+            if not is_given or FAILURE_CLOSES_GIVEN_SOCKET:
+                sock.close()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        finally:
+            waiter = None
+        return transport, protocol
+
+    # ---- server side
+
+    async def _bind_hosts(self, host, port, family, flags, reuse_address, reuse_port, keep_alive):
+        """Bound sockets for every address of every host, each address once."""
+        if host == "":
+            hosts = [None]
+        elif isinstance(host, str) or not isinstance(host, Iterable):
+            hosts = [host]
+        else:
+            hosts = host
+        infos = await asyncio.gather(*[
+            self._resolve_or_raise((one, port), f"getaddrinfo({one!r}) returned empty list",
+                                   family=family, type=socket.SOCK_STREAM, flags=flags)
+            for one in hosts])
+        infos = set(itertools.chain.from_iterable(infos))
+        sockets = []
+        try:
+            for info in infos:
+                sock = _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, self.get_debug())
+                if sock is not None:
+                    sockets.append(sock)
+            if not sockets and BIND_SKIPS_MISSING_ADDRESS:
+                raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        return sockets
+
+    async def create_server(self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, flags=socket.AI_PASSIVE,
+                            sock=None, backlog=100, ssl=None, reuse_address=None, reuse_port=None, keep_alive=None,
+                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, start_serving=True):
+        """A TCP server on host (a name, several, or None for every interface) and port.  Returns a Server."""
+        if isinstance(ssl, bool):
+            raise TypeError("ssl argument must be an SSLContext or None")
+        _check_tls_options(ssl is not None, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if sock is not None:
+            _check_ssl_socket(sock)
+        if host is not None or port is not None:
+            if sock is not None:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            if reuse_address is None:
+                reuse_address = True
+            sockets = await self._bind_hosts(host, port, family, flags, reuse_address, reuse_port, keep_alive)
+        elif sock is None:
+            raise ValueError("Neither host/port nor sock were specified")
+        else:
+            _check_stream_socket(sock)
+            sockets = [sock]
+        for sock in sockets:
+            sock.setblocking(False)
+        server = Server(self, sockets, protocol_factory, ssl, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if start_serving:
+            server._start_serving()
+            await asyncio.sleep(0)
+        if self.get_debug():
+            logger.info("%r is serving", server)
+        return server
+
+    def _stop_serving(self, sock):
+        sock.close()
+
+    # ---- TLS
+
+    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None,
+                            server=None, ssl_handshake_timeout=constants.SSL_HANDSHAKE_TIMEOUT,
+                            ssl_shutdown_timeout=constants.SSL_SHUTDOWN_TIMEOUT, context=None):
+        self._ensure_fd_no_transport(rawsock)
+        tls = _asyncloop.TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
+                                   ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
+        return tls._app_transport
+
+    def _make_tls_server_protocol(self, factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout):
+        """The protocol of an accepted connection's TLS layer, around the user's."""
+        protocol = factory()
+        waiter = self.create_future()
+        tls = _asyncloop.TLSProtocol(self, protocol, sslcontext, waiter, True, None,
+                                   ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+        waiter.add_done_callback(functools.partial(self._on_tls_handshake, protocol, tls._app_transport))
+        return tls
+
+    def _on_tls_handshake(self, protocol, transport, waiter):
+        exc = None if waiter.cancelled() else waiter.exception()
+        if exc is None:
+            return
+        transport.close()
+        if self.get_debug():
+            self.call_exception_handler({
+                "message": "Error on transport creation for incoming connection",
+                "exception": exc,
+                "protocol": protocol,
+                "transport": transport,
+            })
+
+    async def start_tls(self, transport, protocol, sslcontext, *, server_side=False, server_hostname=None,
+                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+        """Go on with TLS on a plain connection.  Returns the transport that protocol is to use from now on."""
+        if ssl_module is None:
+            raise RuntimeError("Python ssl module is not available")
+        if not isinstance(sslcontext, ssl_module.SSLContext):
+            raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter = self.create_future()
+        tls = _asyncloop.TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
+                                   ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+                                   call_connection_made=False)
+        # Nothing may reach the TLS layer before its connection_made.
+        transport.pause_reading()
+        transport.set_protocol(tls)
+        if getattr(transport, "_protocol_paused", False):
+            tls._take_over_pause()
+        if server_side and isinstance(protocol, asyncio.StreamReaderProtocol):
+            # The client's first TLS bytes may have come together with the request to start: they are in the reader.
+            reader = getattr(protocol, "_stream_reader", None)
+            if reader is not None and reader._buffer:
+                tls._feed(reader._buffer)
+                reader._buffer.clear()
+        made = self.call_soon(tls.connection_made, transport)
+        resumed = self.call_soon(transport.resume_reading)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resumed.cancel()
+            raise
+        finally:
+            waiter = None
+        return tls._app_transport
+
+    # ---- files
+
+    async def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
+        """Send a file to a connected socket.  Returns the number of bytes sent."""
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        _check_ssl_socket(sock)
+        _check_sendfile_params(sock, file, offset, count)
+        try:
+            return await self._sock_sendfile_native(sock, file, offset, count)
+        except exceptions.SendfileNotAvailableError:
+            if not fallback:
+                raise
+        return await self._sock_sendfile_fallback(sock, file, offset, count)
+
+    async def _sock_sendfile_native(self, sock, file, offset, count):
+        try:
+            in_fd = file.fileno()
+            size = os.fstat(in_fd).st_size
+        except (AttributeError, io.UnsupportedOperation, OSError):
+            raise exceptions.SendfileNotAvailableError("not a regular file")
+        if not (count or size):
+            return 0
+        total, waited = 0, False
+        try:
+            while count is None or total < count:
+                try:
+                    sent = os.sendfile(sock.fileno(), in_fd, offset, min(size if count is None else count - total, SENDFILE_MAX))
+                except (BlockingIOError, InterruptedError):
+                    sent = None
+                except OSError as exc:
+                    if waited and exc.errno == errno.ENOTCONN and type(exc) is not ConnectionError:
+                        exc = ConnectionError("socket is not connected", errno.ENOTCONN)
+                    if total == 0:
+                        raise exceptions.SendfileNotAvailableError("os.sendfile call failed") from exc
+                    raise exc
+                if sent == 0:
+                    break
+                total += sent or 0
+                offset += sent or 0
+                waited = True
+                await self._sock_wait_writable(sock)
+            return total
+        finally:
+            if total > 0 or SENDFILE_SEEKS_ALWAYS:
+                os.lseek(in_fd, offset, os.SEEK_SET)
+
+    async def _read_blocks(self, file, offset, count, block):
+        """An async generator of memoryviews of the file, at most count bytes; the buffer is used again."""
+        if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
+            file.seek(offset)
+        left = count
+        buffer = memoryview(bytearray(min(count, block) if count else block))
+        while left is None or left > 0:
+            view = buffer if left is None else buffer[:left]
+            n = await self.run_in_executor(None, file.readinto, view)
+            if not n:
+                return
+            yield view[:n]
+            if left is not None:
+                left -= n
+
+    async def _sock_sendfile_fallback(self, sock, file, offset, count):
+        total = 0
+        blocks = self._read_blocks(file, offset, count, constants.SENDFILE_FALLBACK_READBUFFER_SIZE)
+        try:
+            async for block in blocks:
+                await self.sock_sendall(sock, block)
+                total += len(block)
+            return total
+        finally:
+            await blocks.aclose()
+            if total > 0 and hasattr(file, "seek"):
+                file.seek(offset + total)
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send a file through a transport, by the kernel where that is possible.  Returns the number of bytes sent."""
+        if transport.is_closing():
+            raise RuntimeError("Transport is closing")
+        mode = getattr(transport, "_sendfile_compatible", constants._SendfileMode.UNSUPPORTED)
+        if mode is constants._SendfileMode.UNSUPPORTED:
+            raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
+        if mode is constants._SendfileMode.TRY_NATIVE:
+            try:
+                return await self._sendfile_native(transport, file, offset, count)
+            except exceptions.SendfileNotAvailableError:
+                if not fallback:
+                    raise
+        if not fallback:
+            raise RuntimeError(f"fallback is disabled and native sendfile is not supported for transport {transport!r}")
+        return await self._sendfile_fallback(transport, file, offset, count)
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        resume_reading = transport.is_reading()
+        transport.pause_reading()
+        await transport._make_empty_waiter()
+        try:
+            return await self.sock_sendfile(transport._sock, file, offset, count, fallback=False)
+        finally:
+            transport._reset_empty_waiter()
+            if resume_reading:
+                transport.resume_reading()
+
+    async def _sendfile_fallback(self, transport, file, offset, count):
+        total = 0
+        blocks = self._read_blocks(file, offset, count, FALLBACK_BLOCK)
+        protocol = _SendfileProtocol(transport)
+        try:
+            async for block in blocks:
+                await protocol.drain()
+                transport.write(bytes(block))  # the buffer is used again, and a TLS layer keeps what it is given
+                total += len(block)
+            return total
+        finally:
+            await blocks.aclose()
+            if total > 0 and hasattr(file, "seek"):
+                file.seek(offset + total)
+            protocol.restore()

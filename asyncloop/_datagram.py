@@ -1,0 +1,142 @@
+"""What a datagram endpoint needs once: resolving, binding, connecting.
+
+DatagramMixin is a base of asyncloop.Loop.  Sending and receiving are in C (src/net/udp.c).  Argument checks, exceptions and their texts are
+asyncio's of the running Python.
+"""
+
+import os
+import socket
+import stat
+import sys
+from asyncio.base_events import _set_reuseport
+from asyncio.log import logger
+
+ANY_SOCKET_BUT_STREAM = sys.version_info >= (3, 13)  # before, nothing but SOCK_DGRAM, and another text
+
+
+def _check_given_socket(sock, options):
+    is_wrong = sock.type == socket.SOCK_STREAM if ANY_SOCKET_BUT_STREAM else sock.type != socket.SOCK_DGRAM
+    if is_wrong:
+        kind = "datagram socket" if ANY_SOCKET_BUT_STREAM else "UDP Socket"
+        raise ValueError(f"A {kind} was expected, got {sock!r}")
+    problems = ", ".join(f"{name}={value}" for name, value in options.items() if value)
+    if problems:
+        raise ValueError(f"socket modifier keyword arguments can not be used when sock is specified. ({problems})")
+
+
+def _remove_stale_socket(path):
+    """Remove what an earlier process left at path, if it is a socket."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:  # a directory that may only be added to
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
+
+
+class DatagramMixin:
+    """The coroutine of asyncloop.Loop that makes datagram endpoints."""
+
+    async def _resolve_pairs(self, local_addr, remote_addr, family, proto, flags):
+        """((family, proto), (local address, remote address)) for all that have an address wherever one was asked for."""
+        pairs = {}
+        for side, addr in enumerate((local_addr, remote_addr)):
+            if addr is None:
+                continue
+            if not (isinstance(addr, tuple) and len(addr) == 2):
+                raise TypeError("2-tuple is expected")
+            infos = await self._ensure_resolved(addr, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags, loop=self)
+            if not infos:
+                raise OSError("getaddrinfo() returned empty list")
+            for found_family, _, found_proto, _, address in infos:
+                pairs.setdefault((found_family, found_proto), [None, None])[side] = address
+        complete = [(key, pair) for key, pair in pairs.items()
+                    if not (local_addr and pair[0] is None) and not (remote_addr and pair[1] is None)]
+        if not complete:
+            raise ValueError("can not get address information")
+        return complete
+
+    async def _datagram_pairs(self, local_addr, remote_addr, family, proto, flags):
+        """What to try, in this order: ((family, proto), (local address, remote address))."""
+        if not (local_addr or remote_addr):
+            if family == 0:
+                raise ValueError("unexpected address family")
+            return [((family, proto), (None, None))]
+        if family != getattr(socket, "AF_UNIX", None):
+            return await self._resolve_pairs(local_addr, remote_addr, family, proto, flags)
+        for addr in (local_addr, remote_addr):
+            if addr is not None and not isinstance(addr, str):
+                raise TypeError("string is expected")
+        if local_addr and local_addr[0] != "\0":
+            _remove_stale_socket(local_addr)
+        return [((family, proto), (local_addr, remote_addr))]
+
+    async def _open_datagram_socket(self, family, proto, local_address, remote_address, reuse_port, allow_broadcast):
+        sock = socket.socket(family=family, type=socket.SOCK_DGRAM, proto=proto)
+        try:
+            if reuse_port:
+                _set_reuseport(sock)
+            if allow_broadcast:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.setblocking(False)
+            if local_address:
+                sock.bind(local_address)
+            if remote_address and not allow_broadcast:
+                # One that may broadcast stays unconnected: the answers come from others than whom it sends to.
+                await self.sock_connect(sock, remote_address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def create_datagram_endpoint(self, protocol_factory, local_addr=None, remote_addr=None, *, family=0, proto=0, flags=0,
+                                       reuse_port=None, allow_broadcast=None, sock=None):
+        """Open a datagram socket, UDP or AF_UNIX.
+
+        Returns (transport, protocol).  remote_addr: the only one that may be sent to.  sock: use this one, all else left out.
+        """
+        is_given = sock is not None
+        remote_address = None
+        if is_given:
+            _check_given_socket(sock, dict(local_addr=local_addr, remote_addr=remote_addr, family=family, proto=proto, flags=flags,
+                                           reuse_port=reuse_port, allow_broadcast=allow_broadcast))
+            sock.setblocking(False)
+        else:
+            first_error = None
+            try:
+                for key, (local_address, remote_address) in await self._datagram_pairs(local_addr, remote_addr, family, proto, flags):
+                    try:
+                        sock = await self._open_datagram_socket(*key, local_address, remote_address, reuse_port, allow_broadcast)
+                        break
+                    except OSError as exc:
+                        first_error = first_error or exc
+                else:
+                    raise first_error
+            finally:
+                first_error = None  # its traceback holds this frame
+        transport, protocol = await self._start_datagram_transport(protocol_factory, sock, remote_address, is_given, local_addr, remote_addr)
+        return transport, protocol
+
+    async def _start_datagram_transport(self, protocol_factory, sock, remote_address, is_given, local_addr, remote_addr):
+        waiter = self.create_future()
+        try:
+            protocol = protocol_factory()
+            transport = self._make_datagram_transport(sock, protocol, remote_address, waiter)
+        except BaseException:
+            if not is_given:
+                sock.close()
+            raise
+        if self.get_debug():
+            if local_addr:
+                logger.info("Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)", local_addr, remote_addr, transport, protocol)
+            else:
+                logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        finally:
+            waiter = None
+        return transport, protocol

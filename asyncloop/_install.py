@@ -1,0 +1,112 @@
+"""install() and uninstall(): make asyncloop what an unmodified program gets from asyncio.
+
+install() sets the policy and rebinds asyncio's functions and classes to their C twins, in the package `asyncio` and in the module that defines them; code
+that imported a name earlier keeps asyncio's.  What stood in each place is remembered, and uninstall() puts it back, unless somebody else has put something
+there meanwhile.
+
+A rebound class accepts asyncio's own objects and subclasses in isinstance and issubclass (src/core/twin.h), so the two kinds may mix.  Private names stay what
+they are: `asyncio.tasks._CTask` is still asyncio's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Any
+
+from . import _asyncloop
+
+# Our twin's name, which is asyncio's name too, and the modules where it is bound.
+_HELPERS = {
+    # futures and tasks
+    "Future": ("asyncio", "asyncio.futures"),
+    "Task": ("asyncio", "asyncio.tasks"),
+    "all_tasks": ("asyncio", "asyncio.tasks"),
+    "create_task": ("asyncio", "asyncio.tasks"),
+    "current_task": ("asyncio", "asyncio.tasks"),
+    "ensure_future": ("asyncio", "asyncio.tasks"),
+    "run_coroutine_threadsafe": ("asyncio", "asyncio.tasks"),
+    "to_thread": ("asyncio", "asyncio.threads"),
+    "wrap_future": ("asyncio", "asyncio.futures"),
+    # waiting
+    "as_completed": ("asyncio", "asyncio.tasks"),
+    "gather": ("asyncio", "asyncio.tasks"),
+    "shield": ("asyncio", "asyncio.tasks"),
+    "sleep": ("asyncio", "asyncio.tasks", "asyncio.streams"),
+    "wait": ("asyncio", "asyncio.tasks"),
+    "wait_for": ("asyncio", "asyncio.tasks"),
+    "TaskGroup": ("asyncio", "asyncio.taskgroups"),
+    "Timeout": ("asyncio", "asyncio.timeouts"),
+    "timeout": ("asyncio", "asyncio.timeouts"),
+    "timeout_at": ("asyncio", "asyncio.timeouts"),
+    # locks and queues
+    "Barrier": ("asyncio", "asyncio.locks"),
+    "BoundedSemaphore": ("asyncio", "asyncio.locks"),
+    "Condition": ("asyncio", "asyncio.locks"),
+    "Event": ("asyncio", "asyncio.locks"),
+    "Lock": ("asyncio", "asyncio.locks"),
+    "Semaphore": ("asyncio", "asyncio.locks"),
+    "LifoQueue": ("asyncio", "asyncio.queues"),
+    "PriorityQueue": ("asyncio", "asyncio.queues"),
+    "Queue": ("asyncio", "asyncio.queues"),
+    # streams
+    "StreamReader": ("asyncio", "asyncio.streams"),
+    "StreamReaderProtocol": ("asyncio", "asyncio.streams"),
+    "StreamWriter": ("asyncio", "asyncio.streams"),
+    "open_connection": ("asyncio", "asyncio.streams"),
+    "open_unix_connection": ("asyncio", "asyncio.streams"),
+    "start_server": ("asyncio", "asyncio.streams"),
+    "start_unix_server": ("asyncio", "asyncio.streams"),
+}
+
+# (module, name, what was there, what we put there), and (policy before, our policy): empty when not installed.
+_rebound: list[tuple[Any, str, Any, Any]] = []
+_policies: list[tuple[Any, Any]] = []
+# Around both functions: of two threads in them the one would take the other's half for the whole.
+_lock = threading.RLock()
+
+
+def _twin(name: str) -> Any:
+    """Our object of that name, in C or in the Python part that makes it; None where this Python version keeps asyncio's."""
+    return getattr(_asyncloop, name, None) or getattr(importlib.import_module(__package__), name, None)
+
+
+def install(*, helpers: bool = True) -> None:
+    """Set the policy, and rebind asyncio's helpers (sleep, gather, Queue, Task …) to our twins unless helpers is false.
+
+    Does nothing that is done already.  Call it before the modules are imported that take names out of asyncio (`from asyncio import Queue`).
+    """
+    with _lock:
+        if not _policies:
+            try:
+                from . import _policy
+            except ImportError:
+                pass  # no policies in this Python: the helpers only
+            else:
+                before, ours = _policy.get_policy(), _policy.EventLoopPolicy()
+                _policy.set_policy(ours)
+                _policies.append((before, ours))
+        if helpers and not _rebound:
+            for name, modules in _HELPERS.items():
+                twin = _twin(name)
+                if twin is None:
+                    continue
+                for module in map(importlib.import_module, modules):
+                    if hasattr(module, name):
+                        _rebound.append((module, name, getattr(module, name), twin))
+                        setattr(module, name, twin)
+
+
+def uninstall() -> None:
+    """Put back what install() replaced.  Does nothing when it is not installed."""
+    with _lock:
+        while _rebound:
+            module, name, before, twin = _rebound.pop()
+            if getattr(module, name, None) is twin:
+                setattr(module, name, before)
+        while _policies:
+            from . import _policy
+
+            policy_before, ours = _policies.pop()
+            if _policy.get_policy() is ours:
+                _policy.set_policy(policy_before)

@@ -1,0 +1,168 @@
+"""Unix stream sockets: connecting to a path, serving on one.
+
+UnixMixin is a base of asyncloop.Loop.  The connections themselves are the C socket transport's (src/net/sock_transport.c).  Argument checks,
+exceptions and their texts are asyncio's of the running Python.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import sys
+from asyncio.log import logger
+
+from ._connect import ConnectMixin, Server
+
+SERVER_CLEANS_UP = sys.version_info >= (3, 13)  # create_unix_server(cleanup_socket=True): close() removes the path
+
+
+def _is_abstract(path):
+    """Whether a name, str or bytes, is not a path of the file system."""
+    return path[0] in (0, "\0")
+
+
+def _check_unix_socket(sock):
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+
+
+def _remove_stale_socket(path):
+    """A socket that a dead server left at path would make bind() fail."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        # A folder may allow to make sockets and nothing else: bind() decides.
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
+
+
+def _bind_unix_socket(path):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if not _is_abstract(path):
+            _remove_stale_socket(path)
+        sock.bind(path)
+    except OSError as exc:
+        sock.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise OSError(errno.EADDRINUSE, f"Address {path!r} is already in use") from None
+        raise
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class UnixMixin(ConnectMixin):
+    """The coroutines of asyncloop.Loop for Unix stream sockets."""
+
+    # The inode of each listening socket's path that is to be removed when the server closes; made by Loop.__init__.
+    _unix_server_sockets: dict
+
+    async def create_unix_connection(self, protocol_factory, path=None, *, ssl=None, sock=None, server_hostname=None,
+                                     ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+        """Connect to the Unix socket at path.  Returns (transport, protocol)."""
+        assert server_hostname is None or isinstance(server_hostname, str)
+        if ssl:
+            if server_hostname is None:
+                raise ValueError("you have to pass server_hostname when using ssl")
+        elif server_hostname is not None:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        elif ssl_handshake_timeout is not None:
+            raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
+        elif ssl_shutdown_timeout is not None:
+            raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+        is_given = sock is not None
+        if path is not None:
+            if is_given:
+                raise ValueError("path and sock can not be specified at the same time")
+            path = os.fspath(path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+            try:
+                sock.setblocking(False)
+                await self.sock_connect(sock, path)
+            except BaseException:
+                sock.close()
+                raise
+        elif not is_given:
+            raise ValueError("no path and sock were specified")
+        else:
+            _check_unix_socket(sock)
+            sock.setblocking(False)
+        return await self._create_connection_transport(
+            sock, protocol_factory, ssl, server_hostname, is_given=is_given,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+
+    async def _create_unix_server(self, protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
+                                  start_serving, cleanup_socket):
+        if isinstance(ssl, bool):
+            raise TypeError("ssl argument must be an SSLContext or None")
+        if ssl_handshake_timeout is not None and not ssl:
+            raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
+        if ssl_shutdown_timeout is not None and not ssl:
+            raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+        is_given = sock is not None
+        if path is not None:
+            if is_given:
+                raise ValueError("path and sock can not be specified at the same time")
+            sock = _bind_unix_socket(os.fspath(path))
+        elif not is_given:
+            raise ValueError("path was not specified, and no sock specified")
+        else:
+            _check_unix_socket(sock)
+        try:
+            if cleanup_socket:
+                self._remember_unix_path(sock)
+            sock.setblocking(False)
+            server = Server(self, [sock], protocol_factory, ssl, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
+            if start_serving:
+                server._start_serving()
+        except BaseException:
+            if not is_given:
+                self._stop_serving(sock)
+            raise
+        if start_serving:
+            await asyncio.sleep(0)
+        return server
+
+    if SERVER_CLEANS_UP:
+        async def create_unix_server(self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
+                                     ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=True):
+            """A server on the Unix socket at path, or with an abstract name (beginning with a zero byte).  Returns a Server.
+
+            cleanup_socket: close() removes the path, if it is still this server's.
+            """
+            return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
+                                                  start_serving, cleanup_socket)
+    else:
+        async def create_unix_server(self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
+                                     ssl_shutdown_timeout=None, start_serving=True):
+            """A server on the Unix socket at path, or with an abstract name (beginning with a zero byte).  Returns a Server."""
+            return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
+                                                  start_serving, False)
+
+    def _remember_unix_path(self, sock):
+        path = sock.getsockname()
+        if not _is_abstract(path):
+            try:
+                self._unix_server_sockets[sock] = os.stat(path).st_ino
+            except FileNotFoundError:
+                pass
+
+    def _stop_serving(self, sock):
+        """Close a listening socket, and remove its path when it is one that create_unix_server() bound, and nobody else's by now."""
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        super()._stop_serving(sock)
+        if inode is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)

@@ -1,0 +1,145 @@
+/* base/compat.h -- the only place that includes Python.h, and every difference between CPython 3.11 and 3.15 that C code must see.
+ *
+ * A version is never tested elsewhere (but in core/aiobridge.c, which reads interpreter internals): code asks for a named
+ * COMPAT_ feature or calls a compat_ function.  Behaviour that changed in asyncio itself is a feature too. */
+#ifndef ASYNCLOOP_BASE_COMPAT_H
+#define ASYNCLOOP_BASE_COMPAT_H
+
+#ifndef _GNU_SOURCE
+#  define _GNU_SOURCE
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#if PY_VERSION_HEX < 0x030b0000
+#  error "asyncloop needs CPython 3.11 or newer"
+#endif
+#if defined(PYPY_VERSION)
+#  error "asyncloop is an extension of CPython's asyncio; PyPy is not supported"
+#endif
+#if !defined(__linux__)
+#  error "asyncloop runs on Linux only, so far"
+#endif
+
+/* ---- what asyncio does from which version on */
+#define COMPAT_AT_LEAST(major, minor) (PY_VERSION_HEX >= (((major) << 24) | ((minor) << 16)))
+
+#define COMPAT_EAGER_TASKS COMPAT_AT_LEAST(3, 12)             /* eager_start=, eager_task_factory */
+#define COMPAT_LAZY_TASK_NAMES COMPAT_AT_LEAST(3, 12)         /* Task-N is counted at creation, formatted at first use */
+#define COMPAT_HANDLER_IN_CONTEXT COMPAT_AT_LEAST(3, 12)      /* exception handlers run in the task's or handle's context */
+#define COMPAT_HANDLE_GET_CONTEXT COMPAT_AT_LEAST(3, 12)      /* Handle.get_context() */
+#define COMPAT_UNCANCEL_CLEARS COMPAT_AT_LEAST(3, 13)         /* uncancel() to 0 withdraws an undelivered cancellation */
+#define COMPAT_FACTORY_KEYWORDS COMPAT_AT_LEAST(3, 14)        /* create_task hands **kwargs to the factory, name included */
+#define COMPAT_THREADSAFE_HANDLE COMPAT_AT_LEAST(3, 14)       /* cancelling a handle of call_soon_threadsafe waits while it runs */
+#define COMPAT_THROW_SIGNATURE_DEPRECATED COMPAT_AT_LEAST(3, 12) /* throw(type, value, traceback) warns */
+#define COMPAT_TASK_NAMED_AFTERWARDS (!COMPAT_AT_LEAST(3, 13)) /* create_task() sets the name of what the loop's create_task returned */
+#define COMPAT_ALL_TASKS_IN_PYTHON (!COMPAT_AT_LEAST(3, 14))  /* asyncio.all_tasks is a Python function over the registries in asyncio.tasks */
+#define COMPAT_CHAIN_ASKS_RUNNING_LOOP COMPAT_AT_LEAST(3, 14) /* chained futures: at once in the loop's thread, no detour by call_soon_threadsafe */
+#define COMPAT_TASK_GET_CONTEXT COMPAT_AT_LEAST(3, 12)        /* Task.get_context() */
+#define COMPAT_GATHER_NOTES_DONE COMPAT_AT_LEAST(3, 12)       /* gather looks at children that are done already at once */
+#define COMPAT_SLEEP_REFUSES_NAN COMPAT_AT_LEAST(3, 13)       /* sleep(nan) is a ValueError */
+#define COMPAT_DELETION_NAMES_ATTRIBUTE COMPAT_AT_LEAST(3, 14) /* the AttributeError of del future._log_traceback */
+#define COMPAT_CALL_GRAPH COMPAT_AT_LEAST(3, 14)              /* _asyncio_awaited_by */
+#define COMPAT_SINGLE_INIT COMPAT_AT_LEAST(3, 15)             /* a second __init__ of Future or Task is a RuntimeError */
+#define COMPAT_TASK_CONTEXT_CHECKED COMPAT_AT_LEAST(3, 15)    /* Task(context=5) is a TypeError at once */
+
+#define COMPAT_WAIT_FOR_IS_TIMEOUT COMPAT_AT_LEAST(3, 12)     /* wait_for awaits inside a timeout(): no task of its own */
+#define COMPAT_AS_COMPLETED_ASYNC COMPAT_AT_LEAST(3, 13)      /* as_completed begins at once and is an asynchronous iterator too */
+#define COMPAT_GROUP_CANCEL COMPAT_AT_LEAST(3, 15)            /* TaskGroup.cancel(); __aexit__ returns True */
+
+/* ---- what the interpreter does */
+#define COMPAT_AM_SEND_USED (!COMPAT_AT_LEAST(3, 12) || COMPAT_AT_LEAST(3, 15)) /* SEND asks am_send of any type */
+#define COMPAT_STOPITERATION_REUSABLE COMPAT_AT_LEAST(3, 12)  /* PyErr_SetRaisedException keeps a prepared instance */
+#define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is a field of the thread state */
+#define COMPAT_QUEUE_SHUTDOWN COMPAT_AT_LEAST(3, 13)          /* Queue.shutdown() */
+#define COMPAT_BARRIER_TEXT (COMPAT_AT_LEAST(3, 14) ? "parties must be >= 1" : "parties must be > 0")
+#define COMPAT_AWAIT_TEXT (COMPAT_AT_LEAST(3, 14) ? "'%.100s' object can't be awaited" : "object %.100s can't be used in 'await' expression")
+#define COMPAT_AWAIT_NAMES_TYPE COMPAT_AT_LEAST(3, 15)        /* the TypeErrors of an __await__ that gives no iterator */
+#define COMPAT_PER_INTERPRETER_GIL COMPAT_AT_LEAST(3, 12)
+
+#ifndef Py_TPFLAGS_IMMUTABLETYPE
+#  define Py_TPFLAGS_IMMUTABLETYPE 0
+#endif
+
+/* The raised exception as one normalised instance with its traceback, removed from the thread state; NULL if there is none. New reference. */
+static inline PyObject *
+compat_take_raised(void)
+{
+#if COMPAT_AT_LEAST(3, 12)
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+    }
+    Py_DECREF(type);
+    Py_XDECREF(tb);
+    return value;
+#endif
+}
+
+/* Raise this very instance, its traceback kept.  Steals exc; NULL clears. */
+static inline void
+compat_set_raised(PyObject *exc)
+{
+#if COMPAT_AT_LEAST(3, 12)
+    PyErr_SetRaisedException(exc);
+#else
+    if (exc == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+#endif
+}
+
+static inline PyThreadState *
+compat_tstate_borrowed(void)
+{
+#if COMPAT_AT_LEAST(3, 13)
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+
+/* 1 and *result a new reference, 0 and NULL when there is no such attribute, -1 on any other error. */
+static inline int
+compat_get_optional_attr(PyObject *object, PyObject *name, PyObject **result)
+{
+#if COMPAT_AT_LEAST(3, 13)
+    return PyObject_GetOptionalAttr(object, name, result);
+#else
+    return _PyObject_LookupAttr(object, name, result);
+#endif
+}
+
+/* The object a weak reference points to: 1 and a new reference, 0 and NULL when it is dead, -1 on error. */
+static inline int
+compat_weakref_get(PyObject *ref, PyObject **result)
+{
+#if COMPAT_AT_LEAST(3, 13)
+    return PyWeakref_GetRef(ref, result);
+#else
+    PyObject *object = PyWeakref_GetObject(ref);
+    if (object == NULL) {
+        *result = NULL;
+        return -1;
+    }
+    *result = object == Py_None ? NULL : Py_NewRef(object);
+    return *result != NULL;
+#endif
+}
+
+/* The version that runs, which may be another patch release than the headers. */
+#define COMPAT_RUNS(major, minor, micro) (Py_Version >= (((unsigned long)(major) << 24) | ((minor) << 16) | ((micro) << 8)))
+
+#endif

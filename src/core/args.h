@@ -1,0 +1,37 @@
+/* core/args.h -- METH_FASTCALL|METH_KEYWORDS arguments without a parser's cost on the paths that run per event. */
+#ifndef ASYNCLOOP_CORE_ARGS_H
+#define ASYNCLOOP_CORE_ARGS_H
+
+#include "base/api.h"
+#include "base/compat.h"
+
+/* f(required…, *args, context=None): at least n_required positional arguments, and context the only keyword.
+ * *context is borrowed, NULL when absent or None.  names: of the required ones, for the TypeError.  0/-1. */
+static inline int args_with_context(const char *function, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
+                                    PyObject *const *args, PyObject *kwnames, PyObject **context) MUST_CHECK;
+
+enum { ARGS_MAX_REQUIRED = 2 };
+
+/* The slow way: required arguments were given by name. Calls function again with them in their places. */
+static PyObject *args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *function_name,
+                              const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args,
+                              PyObject *kwnames);
+
+/* f(name): the one argument, by position or by name.  Borrowed; NULL with TypeError. */
+static PyObject *args_only(const char *function, const char *name, Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames);
+
+/* Any Python signature f(a, b=…, *, c=…): what was given for each name, borrowed, goes to out[], NULL for what was not; errors in Python's own words.
+ * A method's self is not among the names, but counts in the texts. */
+struct args_signature {
+    const char *function;      /* "Lock.acquire" */
+    const char *const *names;  /* positional ones first, n_required of them at first; then those that are keywords only */
+    uint8_t n_required, n_positional, n_names;
+    bool is_method;
+};
+
+static inline int args_bind(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
+                            PyObject **out) MUST_CHECK;
+/* The same for tp_init and tp_new. */
+static int args_bind_tuple(const struct args_signature *signature, PyObject *args, PyObject *kwargs, PyObject **out) MUST_CHECK;
+
+#endif

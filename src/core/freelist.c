@@ -1,0 +1,13 @@
+#include "core/freelist.h"
+
+static void
+freelist_clear(struct freelist *list)
+{
+    while (list->head != NULL) {
+        PyObject *object = list->head;
+        list->head = (PyObject *)object->ob_type;
+        object->ob_type = &PyTuple_Type; /* the collector asks the type what lies before the object: its own head only, as with ours */
+        PyObject_GC_Del(object);
+    }
+    list->n = FREELIST_MAX; /* closed: objects that outlive the module's state are freed as they die */
+}

@@ -1,0 +1,53 @@
+/* core/freelist.h -- dead objects of an exact type kept for the next one.
+ *
+ * An object in a free list is untracked, holds no reference (its type's included) and is linked through its ob_type field.
+ * Rules: only exact types; never an object whose tp_finalize has run (the collector's mark survives); the caller has cleared every field.
+ *   dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_push, which frees the memory itself when the list is full.
+ *   new:     freelist_pop, or NULL: allocate. A popped object has refcount 1 and its type set, fields are garbage; track it when set up. */
+#ifndef ASYNCLOOP_CORE_FREELIST_H
+#define ASYNCLOOP_CORE_FREELIST_H
+
+#include "core/state.h"
+
+static inline PyObject *
+freelist_pop(struct freelist *list, PyTypeObject *type)
+{
+    PyObject *object = list->head;
+    if (object == NULL) {
+        return NULL;
+    }
+    list->head = (PyObject *)object->ob_type;
+    list->n--;
+    return PyObject_Init(object, type);
+}
+
+/* Takes the dead object; drops its reference to the type. */
+static inline void
+freelist_push(struct freelist *list, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (list->n < FREELIST_MAX) {
+        object->ob_type = (PyTypeObject *)list->head;
+        list->head = object;
+        list->n++;
+    }
+    else {
+        PyObject_GC_Del(object);
+    }
+    Py_DECREF(type);
+}
+
+/* Where a dying object goes: its type's list, if it is of the exact type that has this dealloc (a subclass has another one).  NULL when it is not, or
+ * when the collector has taken the type down before its objects: then nothing may be asked of the type, not even for its module. */
+static inline struct freelist *
+freelist_of_dying(PyObject *object, destructor dealloc, int index)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject *module = type->tp_dealloc == dealloc ? ((PyHeapTypeObject *)type)->ht_module : NULL;
+    return module == NULL ? NULL : &((struct state *)PyModule_GetState(module))->freelists[index];
+}
+
+/* Free what is in it and keep nothing from now on. */
+static void freelist_clear(struct freelist *list);
+
+#endif

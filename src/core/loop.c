@@ -1,0 +1,728 @@
+/* core/loop.c -- one pass, run_forever, close. */
+#include "core/loop.h"
+
+#include "core/aiobridge.h"
+#include "core/context.h"
+#include "core/handle.h"
+#include "core/raise.h"
+#include "core/signals.h"
+#include "core/watch.h"
+#include "plain/clock.h"
+#include "plain/wakeup.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+enum {
+    RING_FIRST_CAPACITY = 64,
+    LOOP_PASSES_PER_POLL = 61,  /* while there is work, look at the descriptors this often, */
+    LOOP_PASSES_PER_CLOCK = 4,  /* or when the kernel's tick (1 to 10 ms) has moved, which is looked at this often */
+    LOOP_GATHERED_ENTRIES = 32,
+    LOOP_GATHERED_NS = 20 * 1000, /* a callback that takes longer should not have kept the writes before it waiting */
+    LOOP_HASTY_ENTRIES = 100,
+    LOOP_LONGEST_WAIT_S = 24 * 3600,
+    LOOP_ORIGIN_DEPTH = 10, /* asyncio.constants.DEBUG_STACK_DEPTH */
+};
+
+static const double LOOP_CLOCK_RESOLUTION = 1e-9; /* what time.get_clock_info('monotonic').resolution is on Linux */
+
+/* ---- the ready ring */
+
+static COLD int
+ring_grow(struct ring *ring)
+{
+    uint32_t capacity = ring->capacity == 0 ? RING_FIRST_CAPACITY : ring->capacity * 2;
+    struct ready *entries = capacity == 0 ? NULL : PyMem_Malloc(capacity * sizeof *entries);
+    if (entries == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (uint32_t i = 0; i < ring->n; i++) {
+        entries[i] = ring->entries[(ring->head + i) & (ring->capacity - 1)];
+    }
+    PyMem_Free(ring->entries);
+    *ring = (struct ring){.entries = entries, .n = ring->n, .capacity = capacity};
+    return 0;
+}
+
+/* The first entry, with its references.  The ring must not be empty. */
+static inline struct ready
+ring_pop(struct ring *ring)
+{
+    struct ready e = ring->entries[ring->head];
+    ring->head = (ring->head + 1) & (ring->capacity - 1);
+    ring->n--;
+    return e;
+}
+
+static void
+ring_clear(struct ring *ring)
+{
+    while (ring->n > 0) { /* dropping a reference may push */
+        struct ready e = ring_pop(ring);
+        if (e.run == handle_run) {
+            handle_left_ring(e.self);
+        }
+        Py_DECREF(e.self);
+        Py_XDECREF(e.arg);
+    }
+}
+
+static inline int
+loop_ready_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
+{
+    struct ring *ring = &loop->ready;
+    if (UNLIKELY(ring->n == ring->capacity) && ring_grow(ring) < 0) {
+        return -1;
+    }
+    ring->entries[(ring->head + ring->n++) & (ring->capacity - 1)] =
+        (struct ready){run, Py_NewRef(self), Py_XNewRef(arg)};
+    return 0;
+}
+
+/* End the wait of a sleeping loop.  The GIL is held, so asleep cannot change under us; one write ends the wait. */
+static inline void
+loop_wake(Loop *loop)
+{
+    if (loop->asleep) {
+        loop->asleep = false;
+        wakeup_signal(loop->wakeup_fd);
+    }
+}
+
+/* ---- time and timers */
+
+static COLD int
+loop_now_of_python(Loop *loop, double *now)
+{
+    PyObject *value = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str.time);
+    if (value == NULL) {
+        return -1;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    Py_DECREF(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    *now = seconds;
+    return 0;
+}
+
+static inline int
+loop_now(Loop *loop, double *now)
+{
+    if (UNLIKELY(loop->has_own_time)) {
+        return loop_now_of_python(loop, now);
+    }
+    *now = clock_now();
+    return 0;
+}
+
+static inline PyObject *
+loop_timer_owner_borrowed(Loop *loop, struct timer *t)
+{
+    return (PyObject *)((char *)t - loop->st->timer_kinds[t->kind].offset);
+}
+
+static int
+loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when)
+{
+    int rc = timers_push(&loop->timers, t, when);
+    if (rc < 0) {
+        return raise_errno(rc);
+    }
+    Py_INCREF(owner);
+    return 0;
+}
+
+static void
+loop_timer_remove(Loop *loop, struct timer *t, PyObject *owner)
+{
+    timers_remove(&loop->timers, t);
+    Py_DECREF(owner);
+}
+
+/* Due timers become ready entries; the heap's reference moves to the ring's. */
+static int
+loop_push_due_timers(Loop *loop)
+{
+    double now;
+    if (loop_now(loop, &now) < 0) {
+        return -1;
+    }
+    now += LOOP_CLOCK_RESOLUTION;
+    for (;;) {
+        if (UNLIKELY(loop->ready.n == loop->ready.capacity) && ring_grow(&loop->ready) < 0) {
+            return -1; /* before a timer is taken out: it must not get lost */
+        }
+        struct timer *t = timers_pop_due(&loop->timers, now);
+        if (t == NULL) {
+            return 0;
+        }
+        PyObject *owner = loop_timer_owner_borrowed(loop, t);
+        int rc = loop_ready_push(loop, loop->st->timer_kinds[t->kind].on_due, owner, NULL);
+        Py_DECREF(owner);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+}
+
+static void
+loop_clear_timers(Loop *loop)
+{
+    for (struct timer *t; (t = timers_first(&loop->timers)) != NULL;) {
+        loop_timer_remove(loop, t, loop_timer_owner_borrowed(loop, t));
+    }
+    timers_clear(&loop->timers);
+}
+
+/* ---- reports */
+
+static inline void
+loop_leave_task(Loop *loop)
+{
+    if (loop->published_task != NULL && LIKELY(!loop->stepping)) {
+        aiobridge_unpublish(loop);
+    }
+}
+
+static COLD int
+loop_report(Loop *loop, const char *message, ...)
+{
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
+    }
+    PyObject *exception = compat_take_raised();
+    PyObject *context = Py_BuildValue("{s:s,s:O}", "message", message, "exception", exception);
+    Py_DECREF(exception);
+    if (context == NULL) {
+        return -1;
+    }
+    va_list extra;
+    va_start(extra, message);
+    for (const char *key; (key = va_arg(extra, const char *)) != NULL;) {
+        if (PyDict_SetItemString(context, key, va_arg(extra, PyObject *)) < 0) {
+            va_end(extra);
+            Py_DECREF(context);
+            return -1;
+        }
+    }
+    va_end(extra);
+    loop_leave_task(loop);
+    PyObject *done = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str.call_exception_handler, context);
+    Py_DECREF(context);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static COLD void
+loop_report_unraised(PyObject *loop, PyObject *context)
+{
+    PyObject *raised = compat_take_raised();
+    PyObject *done = PyObject_CallMethod(loop, "call_exception_handler", "O", context);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(loop);
+    }
+    Py_XDECREF(done);
+    compat_set_raised(raised);
+}
+
+/* ---- one pass */
+
+static inline void
+loop_poll_soon(Loop *loop)
+{
+    loop->passes_to_poll = 0;
+}
+
+/* While there is work a system call per pass would be the largest cost: skip it, within bounds. */
+static inline bool
+loop_must_poll(Loop *loop)
+{
+    if (loop->ready.n == 0 || loop->stopping || loop->passes_to_poll == 0) {
+        return true;
+    }
+    return --loop->passes_to_poll % LOOP_PASSES_PER_CLOCK == 0 && clock_coarse_ns() != loop->polled_coarse_ns;
+}
+
+/* How long the poll may wait, in seconds. */
+static int
+loop_timeout(Loop *loop, double *timeout_s)
+{
+    struct timer *first = timers_first(&loop->timers);
+    if (loop->ready.n > 0 || loop->stopping) {
+        *timeout_s = 0;
+    }
+    else if (first == NULL) {
+        *timeout_s = POLLER_FOREVER;
+    }
+    else {
+        double when = first->when, now;
+        if (loop_now(loop, &now) < 0) {
+            return -1;
+        }
+        double left = when - now;
+        *timeout_s = !(left > 0) ? 0 : left < LOOP_LONGEST_WAIT_S ? left : LOOP_LONGEST_WAIT_S;
+    }
+    return 0;
+}
+
+static int
+loop_poll(Loop *loop)
+{
+    double timeout_s;
+    loop_leave_task(loop);
+    loop_notice_own_time(loop);
+    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) { /* written outside of an entry: a signal handler, a finalizer */
+        return -1;
+    }
+    if (loop_timeout(loop, &timeout_s) < 0) {
+        return -1;
+    }
+    if (loop->ready.n > 0 || loop->flush.first != NULL) { /* another thread while time() ran in Python: asleep was not set, nobody wakes us */
+        timeout_s = 0;
+    }
+    int n;
+    loop->asleep = timeout_s != 0;
+    Py_BEGIN_ALLOW_THREADS
+    n = poller_wait(&loop->poller, timeout_s);
+    Py_END_ALLOW_THREADS
+    loop->asleep = false;
+    loop->passes_to_poll = LOOP_PASSES_PER_POLL;
+    loop->polled_coarse_ns = clock_coarse_ns();
+    if (UNLIKELY(PyErr_CheckSignals() < 0)) { /* what was seen is kept for the next run: a one-shot watch is not reported again */
+        PyObject *raised = compat_take_raised();
+        if (n > 0 && watch_push_events(loop, n) < 0) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
+        compat_set_raised(raised);
+        return -1;
+    }
+    if (n < 0 && n != -EINTR) {
+        return raise_errno(n);
+    }
+    return n > 0 ? watch_push_events(loop, n) : 0;
+}
+
+static COLD PyObject *
+loop_describe_entry(struct ready *e)
+{
+    PyObject *self = e->self, *callback = NULL, *owner = NULL, *text = NULL;
+    if (Py_TYPE(self) == state_of(self)->Handle_type || Py_TYPE(self) == state_of(self)->TimerHandle_type) {
+        callback = PyObject_GetAttrString(self, "_callback");
+        owner = callback == NULL ? NULL : PyObject_GetAttrString(callback, "__self__");
+        PyErr_Clear();
+        int is_task = owner == NULL ? 0 : PyObject_IsInstance(owner, state_of(self)->asyncio_Task);
+        PyErr_Clear();
+        text = PyObject_Repr(is_task > 0 ? owner : self);
+    }
+    else {
+        text = PyObject_Repr(self);
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(owner);
+    return text;
+}
+
+/* Debug mode: the handle being run is where default_exception_handler looks for the place that scheduled what failed. Keeps a raised exception. */
+static COLD void
+loop_show_current_handle(Loop *loop, PyObject *handle)
+{
+    PyObject *raised = compat_take_raised();
+    if (PyObject_SetAttrString((PyObject *)loop, "_current_handle", handle) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    compat_set_raised(raised);
+}
+
+/* Debug mode: run one entry, warn when it was slow. */
+static COLD int
+loop_run_entry_timed(Loop *loop, struct ready *e)
+{
+    bool is_handle = Py_TYPE(e->self) == loop->st->Handle_type || Py_TYPE(e->self) == loop->st->TimerHandle_type;
+    if (is_handle) {
+        loop_show_current_handle(loop, e->self);
+    }
+    double start = clock_now();
+    int rc = e->run(loop, e->self, e->arg);
+    double took = clock_now() - start;
+    if (is_handle) {
+        loop_show_current_handle(loop, Py_None);
+    }
+    if (rc == 0 && took >= loop->slow_callback_duration) {
+        PyObject *what = loop_describe_entry(e);
+        PyObject *seconds = what == NULL ? NULL : PyFloat_FromDouble(took);
+        PyObject *done = seconds == NULL ? NULL : PyObject_CallMethod(loop->st->logger, "warning", "sOO",
+                                                                      "Executing %s took %.3f seconds", what, seconds);
+        if (done == NULL) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
+        Py_XDECREF(what);
+        Py_XDECREF(seconds);
+        Py_XDECREF(done);
+    }
+    return rc;
+}
+
+/* Something was written in this entry or before: may it wait for the next entries of this pass? */
+static bool
+loop_goes_on_gathering(struct flush_list *list)
+{
+    if (list->hasty > 0) {
+        list->hasty--;
+        return false;
+    }
+    uint64_t now = clock_now_ns(), took_ns = now - list->looked_ns;
+    list->looked_ns = now;
+    if (list->n_entries++ == 0) {
+        return true; /* looked_ns was an older pass's */
+    }
+    if (took_ns > LOOP_GATHERED_NS) {
+        list->hasty = LOOP_HASTY_ENTRIES;
+        return false;
+    }
+    return list->n_entries < LOOP_GATHERED_ENTRIES;
+}
+
+/* After an entry; is_last: nothing follows it in this pass. */
+static inline int
+loop_flush_in_pass(Loop *loop, bool is_last)
+{
+    if (loop->flush.first == NULL || (!is_last && loop_goes_on_gathering(&loop->flush))) {
+        return 0;
+    }
+    loop->flush.n_entries = 0;
+    return loop->flush.flush(loop);
+}
+
+/* Run the entries that are in the ring now.  An exception that leaves the loop keeps the rest for the next run, as on asyncio. */
+static int
+loop_run_ready(Loop *loop)
+{
+    for (uint32_t n = loop->ready.n; n > 0 && loop->ready.n > 0; n--) {
+        struct ready e = ring_pop(&loop->ready);
+        int rc = LIKELY(!loop->debug) ? e.run(loop, e.self, e.arg) : loop_run_entry_timed(loop, &e);
+        if (loop_flush_in_pass(loop, rc < 0 || n == 1 || loop->ready.n == 0) < 0) {
+            rc = -1;
+        }
+        Py_DECREF(e.self);
+        Py_XDECREF(e.arg);
+        if (UNLIKELY(rc < 0)) {
+            INVARIANT(PyErr_Occurred());
+            return -1;
+        }
+        INVARIANT(!PyErr_Occurred());
+    }
+    return 0;
+}
+
+static inline int
+loop_pass(Loop *loop)
+{
+    if (loop_must_poll(loop) && loop_poll(loop) < 0) {
+        return -1;
+    }
+    if (loop->timers.n > 0 && loop_push_due_timers(loop) < 0) {
+        return -1;
+    }
+    return loop_run_ready(loop);
+}
+
+/* ---- run_forever */
+
+static inline bool
+loop_is_own(struct state *st, PyObject *object)
+{
+    return PyObject_TypeCheck(object, st->Loop_type);
+}
+
+static inline Loop *
+loop_running_borrowed(struct state *st)
+{
+    unsigned long thread_id = PyThread_get_thread_ident();
+    Loop *loop = st->running;
+    while (loop != NULL && loop->thread_id != thread_id) {
+        loop = loop->running_next;
+    }
+    return loop;
+}
+
+static inline int
+loop_check_closed(Loop *loop)
+{
+    if (UNLIKELY(loop->state == LOOP_CLOSED)) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+static COLD int
+loop_check_thread(Loop *loop)
+{
+    if (loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident()) {
+        PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other than the current one");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+loop_check_running(Loop *loop)
+{
+    if (loop->state == LOOP_RUNNING) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return -1;
+    }
+    PyObject *running = aiobridge_running_loop(loop->st);
+    if (running != NULL) {
+        Py_DECREF(running);
+        PyErr_SetString(PyExc_RuntimeError, "Cannot run the event loop while another loop is running");
+        return -1;
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* time() may be overridden in a subclass, or patched on the class or the instance at any moment: looked at before each poll and run. */
+static void
+loop_notice_own_time(Loop *loop)
+{
+    struct state *st = loop->st;
+    PyObject *own = (PyObject *)_PyType_Lookup(st->Loop_type, st->str.time);
+    loop->has_own_time = (PyObject *)_PyType_Lookup(Py_TYPE(loop), st->str.time) != own
+                         || (loop->dict != NULL && PyDict_Contains(loop->dict, st->str.time) > 0);
+    if (UNLIKELY(PyErr_Occurred() != NULL)) { /* a key of the dict that cannot be compared: not ours */
+        PyErr_Clear();
+    }
+}
+
+static int
+loop_set_origin_tracking(Loop *loop, bool enabled)
+{
+    struct state *st = loop->st;
+    if (enabled == (loop->saved_origin_depth >= 0)) {
+        return 0;
+    }
+    int depth = loop->saved_origin_depth;
+    if (enabled) {
+        PyObject *saved = PyObject_CallNoArgs(st->get_origin_tracking);
+        if (saved == NULL) {
+            return -1;
+        }
+        loop->saved_origin_depth = (int)PyLong_AsLong(saved);
+        Py_DECREF(saved);
+        depth = LOOP_ORIGIN_DEPTH;
+    }
+    else {
+        loop->saved_origin_depth = -1;
+    }
+    PyObject *done = PyObject_CallFunction(st->set_origin_tracking, "i", depth);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+loop_install_asyncgen_hooks(Loop *loop)
+{
+    struct state *st = loop->st;
+    PyObject *self = (PyObject *)loop;
+    PyObject *saved = PyObject_CallNoArgs(st->get_asyncgen_hooks);
+    PyObject *firstiter = NULL, *finalizer = NULL, *done = NULL;
+    if (saved == NULL || (firstiter = PyObject_GetAttr(self, st->str._asyncgen_firstiter_hook)) == NULL
+        || (finalizer = PyObject_GetAttr(self, st->str._asyncgen_finalizer_hook)) == NULL) {
+        goto error;
+    }
+    done = PyObject_CallFunctionObjArgs(st->set_asyncgen_hooks, firstiter, finalizer, NULL);
+    if (done != NULL) {
+        for (int i = 0; i < 2; i++) {
+            Py_XSETREF(loop->saved_hooks[i], Py_NewRef(PyStructSequence_GET_ITEM(saved, i)));
+        }
+    }
+error:
+    Py_XDECREF(saved);
+    Py_XDECREF(firstiter);
+    Py_XDECREF(finalizer);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* What waits in the ring of a loop that does not run may be garbage like the loop. */
+static void
+loop_track_handles(Loop *loop)
+{
+    for (uint32_t i = 0; i < loop->ready.n; i++) {
+        const struct ready *e = &loop->ready.entries[(loop->ready.head + i) & (loop->ready.capacity - 1)];
+        if (e->run == handle_run) {
+            handle_track(e->self);
+        }
+    }
+}
+
+/* Puts back what loop_start found.  Keeps a raised exception; an error of its own is only written out. */
+static void
+loop_finish(Loop *loop)
+{
+    struct state *st = loop->st;
+    PyObject *raised = compat_take_raised();
+    CHECK_INVARIANTS(timers_check(&loop->timers));
+    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) { /* written by a signal handler that ends the run, say */
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    loop_leave_task(loop);
+    for (Loop **link = &st->running; *link != NULL; link = &(*link)->running_next) {
+        if (*link == loop) {
+            *link = loop->running_next;
+            break;
+        }
+    }
+    loop->running_next = NULL;
+    loop->thread_id = 0;
+    loop_track_handles(loop);
+    loop->stopping = false;
+    if (loop->state == LOOP_RUNNING) {
+        loop->state = LOOP_IDLE;
+    }
+    if (aiobridge_set_running(st, Py_None) < 0 || loop_set_origin_tracking(loop, false) < 0) {
+        PyErr_WriteUnraisable((PyObject *)loop);
+    }
+    if (loop->saved_hooks[0] != NULL) {
+        PyObject *done = PyObject_CallFunctionObjArgs(st->set_asyncgen_hooks, loop->saved_hooks[0], loop->saved_hooks[1], NULL);
+        if (done == NULL) {
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
+        Py_XDECREF(done);
+        Py_CLEAR(loop->saved_hooks[0]);
+        Py_CLEAR(loop->saved_hooks[1]);
+    }
+    compat_set_raised(raised);
+}
+
+static int
+loop_start(Loop *loop)
+{
+    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
+        return -1;
+    }
+    loop->state = LOOP_RUNNING;
+    loop->thread_id = PyThread_get_thread_ident();
+    loop->passes_to_poll = 0; /* the first pass polls */
+    loop->running_next = loop->st->running;
+    loop->st->running = loop;
+    if (loop_set_origin_tracking(loop, loop->debug) < 0 || loop_install_asyncgen_hooks(loop) < 0
+        || aiobridge_set_running(loop->st, (PyObject *)loop) < 0) {
+        loop_finish(loop);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+loop_run_forever(Loop *loop)
+{
+    if (loop_start(loop) < 0) {
+        return -1;
+    }
+    int rc;
+    do {
+        rc = loop_pass(loop);
+    } while (rc == 0 && !loop->stopping);
+    loop_finish(loop);
+    return rc;
+}
+
+/* ---- life */
+
+static int
+loop_init(Loop *loop, struct state *st)
+{
+    loop->st = st;
+    loop->poller.fd = loop->wakeup_fd = loop->signal_fds[0] = loop->signal_fds[1] = -1;
+    loop->saved_origin_depth = -1;
+    loop->slow_callback_duration = 0.1;
+    timers_init(&loop->timers);
+    gate_init(&loop->handle_done);
+    int rc = poller_open(&loop->poller);
+    if (rc == 0) {
+        rc = loop->wakeup_fd = wakeup_open();
+    }
+    if (rc >= 0) {
+        rc = poller_add(&loop->poller, loop->wakeup_fd, POLLER_READ, 0);
+    }
+    if (rc < 0) {
+        return raise_errno(rc);
+    }
+    if (ring_grow(&loop->ready) < 0) {
+        return -1;
+    }
+    loop->loops_next = st->loops;
+    loop->loops_prev_next = &st->loops;
+    if (st->loops != NULL) {
+        st->loops->loops_prev_next = &loop->loops_next;
+    }
+    st->loops = loop;
+    return 0;
+}
+
+/* Everything that close() drops; also what dealloc needs.  May run any code (destructors). */
+static void
+loop_release(Loop *loop)
+{
+    ring_clear(&loop->ready);
+    loop_clear_timers(loop);
+    watch_clear(loop);
+    signals_close(loop);
+    poller_close(&loop->poller);
+    if (loop->wakeup_fd >= 0) {
+        close(loop->wakeup_fd);
+        loop->wakeup_fd = -1;
+    }
+    PyMem_Free(loop->read_buffer);
+    loop->read_buffer = NULL;
+    PyMem_Free(loop->datagrams);
+    loop->datagrams = NULL;
+    Py_CLEAR(loop->spare_context);
+    Py_CLEAR(loop->files);
+}
+
+static char *
+loop_read_buffer(Loop *loop)
+{
+    if (loop->read_buffer == NULL && (loop->read_buffer = PyMem_Malloc(LOOP_READ_BUFFER)) == NULL) {
+        PyErr_NoMemory();
+    }
+    return loop->read_buffer;
+}
+
+static int
+loop_close(Loop *loop)
+{
+    if (loop->state == LOOP_RUNNING) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return -1;
+    }
+    if (loop->state != LOOP_CLOSED) {
+        loop->state = LOOP_CLOSED;
+        loop_release(loop);
+    }
+    return 0;
+}
+
+static void
+loop_fini(Loop *loop)
+{
+    loop_release(loop);
+    if (loop->handle_done.n_waiting == 0) { /* in a forked child the parent's waiters would be waited for */
+        gate_clear(&loop->handle_done);
+    }
+    PyMem_Free(loop->ready.entries);
+    loop->ready = (struct ring){0};
+    if (loop->loops_prev_next != NULL) {
+        *loop->loops_prev_next = loop->loops_next;
+        if (loop->loops_next != NULL) {
+            loop->loops_next->loops_prev_next = loop->loops_prev_next;
+        }
+        loop->loops_prev_next = NULL;
+    }
+}

@@ -1,0 +1,150 @@
+/* core/loop.h -- the engine: the ready ring, one pass, run_forever.
+ *
+ * A pass does what asyncio's _run_once does, in its order: poll, turn events into ready entries, turn due timers into ready entries, then run the
+ * entries that are in the ring now; what they add waits for the next pass.  While there is work the poll is skipped (loop_must_poll says when not).
+ *
+ * A ready entry is (fn, self, arg); the ring owns a reference to self and to arg (NULL allowed) and drops them after the call.  fn returns 0; it
+ * deals with every exception itself (the exception handler), except SystemExit and KeyboardInterrupt, which it lets out with -1: they leave run_forever.
+ * A fn that calls Python code other than a coroutine step of ours begins with loop_leave_task.
+ *
+ * Threads: everything here belongs to the loop's thread, but the GIL guards the ring: another thread may push, and then calls loop_wake. */
+#ifndef ASYNCLOOP_CORE_LOOP_H
+#define ASYNCLOOP_CORE_LOOP_H
+
+#include "core/state.h"
+#include "plain/gate.h"
+#include "plain/poller.h"
+#include "plain/timers.h"
+
+struct ready {
+    ready_fn run;
+    PyObject *self, *arg;
+};
+
+/* Growing circular array; capacity is a power of two; head and n count entries. */
+struct ring {
+    struct ready *entries;
+    uint32_t head, n, capacity;
+};
+
+enum watch_side { WATCH_READ, WATCH_WRITE };
+
+#define LOOP_READ_BUFFER (256 * 1024)
+
+struct watch {
+    ready_fn on_ready; /* NULL: not watched */
+    PyObject *owner;   /* owned; handed to on_ready as self, arg is NULL */
+    bool oneshot;
+};
+
+/* One per file descriptor number ever watched; see core/watch.h. */
+struct fd_slot {
+    struct watch sides[2];
+    uint32_t mask; /* what the poller was told; 0: unregistered or disarmed */
+    uint32_t tag;  /* of the present registration; changes with each new one */
+    bool is_registered;
+};
+
+enum loop_state { LOOP_IDLE, LOOP_RUNNING, LOOP_CLOSED };
+
+/* Transports with writes gathered during ready entries: the net layer links them here, and sets flush.  See net/outq.h.
+ * They leave together when the pass ends: sent one after the other they cost the kernel less than each between two callbacks.  They leave earlier
+ * when LOOP_GATHERED_ENTRIES have run since the first, or when a callback took so long that they should not have waited for it; after such a
+ * one, writes leave with the entry that made them for a while (hasty). */
+struct flush_list {
+    struct flush_link *first;
+    int (*flush)(struct Loop *loop); /* empties the list; 0, or -1 with SystemExit or KeyboardInterrupt set */
+    uint64_t looked_ns; /* when the entry before this one ended */
+    uint8_t n_entries;  /* that ended since the list was empty */
+    uint8_t hasty;      /* so many more entries do not gather */
+};
+
+typedef struct Loop {
+    PyObject_HEAD
+    struct state *st;
+    PyObject *module; /* owned until dealloc: st is in it, and the collector may take the types down first */
+    PyObject *dict, *weakrefs;
+
+    struct ring ready;
+    struct timers timers;
+    struct poller poller;
+    struct fd_slot *fds;
+    uint32_t n_fds;
+    uint32_t next_tag;
+    struct flush_list flush;
+    void *tls_output;        /* what TLS connections encrypt into, one at a time, or NULL (net/tls_engine.h) */
+    char *read_buffer;       /* LOOP_READ_BUFFER bytes for whoever reads a descriptor now, or NULL (loop_read_buffer) */
+    struct udp_batch *datagrams; /* of PyMem, or NULL; see net/udp_batch.h */
+    uint64_t datagram_ports; /* bit n: a datagram transport of this loop is, or was, bound to a port that is n modulo 64; see net/udp.h */
+
+    enum loop_state state;
+    bool stopping;
+    bool debug;
+    bool stepping;          /* inside the step of a task of ours: its being the current task is no leftover */
+    bool has_own_time;      /* time() is overridden: ask Python (loop_now) */
+    volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
+    uint32_t passes_to_poll; /* passes left until the next poll while there is work */
+    uint64_t polled_coarse_ns;
+    struct gate handle_done; /* for threads that cancel a handle of call_soon_threadsafe while it runs */
+    int wakeup_fd;          /* eventfd */
+    int signal_fds[2];      /* read, write end of the signal pipe; -1 when not open */
+    unsigned long thread_id; /* of the running thread; 0 when not running */
+    double slow_callback_duration;
+
+    PyObject *spare_context; /* an empty context or NULL (core/context.h) */
+    PyObject *published_task; /* the current task as asyncio knows it now; borrowed from asyncio's own slot (core/aiobridge.h) */
+    struct task_link *tasks; /* first of the unfinished tasks of this loop (task/task.h) */
+    PyObject *files;         /* dict or NULL: descriptor -> the object given to add_reader or add_writer, where that was no number */
+    PyObject *task_factory;  /* or NULL */
+    PyObject *saved_hooks[2]; /* asyncgen hooks to put back */
+    int saved_origin_depth;
+    struct Loop *running_next;
+    struct Loop *loops_next, **loops_prev_next;
+} Loop;
+
+static inline bool loop_is_own(struct state *st, PyObject *object); /* one of our Loops, subclasses included */
+
+/* Schedule fn(loop, self, arg) for the next pass.  0, or -1 with MemoryError. */
+static inline int loop_ready_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg) MUST_CHECK;
+
+/* The loop's time in seconds: the clock, or what an overridden time() says.  -1 with the exception set (*now untouched). */
+static inline int loop_now(Loop *loop, double *now) MUST_CHECK;
+
+/* Schedule t, embedded in owner (whose kind it carries), at when.  The heap holds a reference to owner until it is due or removed. */
+static int loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when) MUST_CHECK;
+static void loop_timer_remove(Loop *loop, struct timer *t, PyObject *owner); /* t must be scheduled; drops the heap's reference last */
+
+/* Note whether time() is overridden now. */
+static void loop_notice_own_time(Loop *loop);
+
+/* Before Python code that is not a step of an own task.  Does nothing when such a step is what called us. */
+static inline void loop_leave_task(Loop *loop);
+
+static inline int loop_check_closed(Loop *loop) MUST_CHECK;       /* RuntimeError('Event loop is closed') */
+static int loop_check_thread(Loop *loop) MUST_CHECK;              /* debug mode: 'Non-thread-safe operation invoked ...' */
+static int loop_set_origin_tracking(Loop *loop, bool enabled) MUST_CHECK; /* of coroutines, in debug mode */
+static int loop_run_forever(Loop *loop) MUST_CHECK;
+static int loop_check_running(Loop *loop) MUST_CHECK; /* RuntimeError when it, or another loop of this thread, runs */
+static int loop_init(Loop *loop, struct state *st) MUST_CHECK;
+static void loop_fini(Loop *loop); /* at dealloc; may run any code */
+/* The next pass polls though there is work: after sending, shutting down or closing, as the other end may be on this very loop and would be heard
+ * at once on asyncio. */
+static inline void loop_poll_soon(Loop *loop);
+static inline void loop_wake(Loop *loop); /* end the wait of a sleeping loop, from any thread */
+static int loop_close(Loop *loop) MUST_CHECK;
+
+/* Room for one read, whose bytes are handed on before anything else is read: only ready entries of this loop use it, and they do not nest.
+ * NULL with MemoryError. */
+static char *loop_read_buffer(Loop *loop);
+
+/* Report to loop.call_exception_handler: takes the raised exception (there must be one) unless it is SystemExit or KeyboardInterrupt, which stay
+ * raised and make it return -1.  message is a C string; extra is key, value, …, NULL (borrowed). 0 otherwise, nothing raised. */
+static int loop_report(Loop *loop, const char *message, ...) MUST_CHECK;
+
+/* The same for any loop, ours or not, called from where nothing may be raised (finalizers): context is a dict. Keeps a raised exception. */
+static void loop_report_unraised(PyObject *loop, PyObject *context);
+
+/* The own loop running in this thread, or NULL. Borrowed; never raises. */
+static inline Loop *loop_running_borrowed(struct state *st);
+
+#endif

@@ -1,0 +1,15 @@
+/* core/raise.h -- from the plain layer's -errno to asyncio's exceptions. */
+#ifndef ASYNCLOOP_CORE_RAISE_H
+#define ASYNCLOOP_CORE_RAISE_H
+
+#include "base/api.h"
+#include "base/compat.h"
+
+/* Set OSError (or the subclass that fits: BrokenPipeError, …) for rc < 0, MemoryError for -ENOMEM; returns -1. */
+static int raise_errno(int rc);
+
+/* The end of a `finally` or `except … raise` block that was entered with raised (stolen, taken by compat_take_raised) and whose own code returned rc: when
+ * that failed, the new exception goes on, with raised as its context, and the result is -1; else raised goes on, and it is 0. */
+static int raise_again(PyObject *raised, int rc);
+
+#endif

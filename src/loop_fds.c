@@ -1,0 +1,198 @@
+/* loop_fds.c -- Loop's add_reader, add_writer, remove_reader and remove_writer: descriptors and file objects, checked as asyncio does. */
+#include "core/args.h"
+#include "core/handle.h"
+#include "core/loop.h"
+#include "core/watch.h"
+#include "net/net.h"
+
+/* Remember (or, with NULL, forget) the object that fd is watched for, so that it is known when it is closed.  Keeps a raised exception. */
+static void
+loop_fds_note(Loop *loop, int fd, PyObject *file)
+{
+    if ((file == NULL || PyLong_Check(file)) && loop->files == NULL) {
+        return;
+    }
+    PyObject *raised = compat_take_raised(), *key = PyLong_FromLong(fd);
+    if (loop->files == NULL) {
+        loop->files = PyDict_New();
+    }
+    if (key != NULL && loop->files != NULL) {
+        if (file != NULL && !PyLong_Check(file)) {
+            (void)PyDict_SetItem(loop->files, key, file);
+        }
+        else {
+            (void)PyDict_DelItem(loop->files, key);
+        }
+    }
+    PyErr_Clear(); /* none was noted; or no memory: then only this nicety is lost */
+    Py_XDECREF(key);
+    compat_set_raised(raised);
+}
+
+/* A socket that was closed while it was watched has no number any more: the one it had; -1 when it was not watched. */
+static COLD long
+loop_fds_former_number(Loop *loop, PyObject *file)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (loop->files != NULL && !PyLong_Check(file) && PyDict_Next(loop->files, &position, &key, &value)) {
+        if (value == file) {
+            return PyLong_AsLong(key);
+        }
+    }
+    return -1;
+}
+
+/* The descriptor of an int or of an object with fileno(); -1 with asyncio's exception.  Refuses those that a transport uses. */
+static int
+loop_fds_number(Loop *loop, PyObject *file)
+{
+    PyObject *integer = Py_NewRef(file);
+    if (!PyLong_Check(file)) {
+        PyObject *number = PyObject_CallMethodNoArgs(file, loop->st->str.fileno);
+        Py_SETREF(integer, number == NULL ? NULL : PyNumber_Long(number));
+        Py_XDECREF(number);
+    }
+    int overflow = 0;
+    long fd = integer == NULL ? -1 : PyLong_AsLongAndOverflow(integer, &overflow);
+    Py_XDECREF(integer);
+    if (integer == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError)
+            || PyErr_ExceptionMatches(PyExc_ValueError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
+        }
+        return -1;
+    }
+    if (overflow > 0 || fd > INT_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+        return -1;
+    }
+    if (fd < 0) {
+        long former = loop_fds_former_number(loop, file);
+        if (former >= 0) {
+            return (int)former;
+        }
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+        return -1;
+    }
+    if (net_check_fd_free(loop, (int)fd, file) < 0) {
+        return -1;
+    }
+    return (int)fd;
+}
+
+/* The Handle that watches, or NULL. Borrowed. */
+static PyObject *
+loop_fds_handle_borrowed(Loop *loop, int fd, enum watch_side side)
+{
+    return watch_owner_borrowed(loop, fd, side, handle_run);
+}
+
+static PyObject *
+loop_fds_add(PyObject *self, PyObject *const *args, Py_ssize_t n_args, enum watch_side side, const char *name)
+{
+    static const char *const names[] = {"fd", "callback"};
+    Loop *loop = (Loop *)self;
+    PyObject *context = NULL;
+    if (args_with_context(name, names, 2, n_args, args, NULL, &context) < 0) {
+        return NULL;
+    }
+    int fd = loop_fds_number(loop, args[0]);
+    if (fd < 0 || loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    PyObject *handle = handle_new(loop, args[1], args + 2, n_args - 2, NULL);
+    if (handle == NULL) {
+        return NULL;
+    }
+    PyObject *before = Py_XNewRef(loop_fds_handle_borrowed(loop, fd, side));
+    int rc = watch_start(loop, fd, side, handle_run, handle, false);
+    if (rc == 0) {
+        loop_fds_note(loop, fd, args[0]);
+    }
+    Py_DECREF(handle);
+    if (before != NULL) {
+        handle_cancel(before);
+        Py_DECREF(before);
+    }
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_fds_remove(PyObject *self, PyObject *file, enum watch_side side)
+{
+    Loop *loop = (Loop *)self;
+    int fd = loop_fds_number(loop, file);
+    if (fd < 0) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) { /* no such descriptor: nobody watches it */
+            PyErr_Clear();
+            Py_RETURN_FALSE;
+        }
+        return NULL;
+    }
+    PyObject *handle = Py_XNewRef(loop_fds_handle_borrowed(loop, fd, side));
+    if (handle == NULL) {
+        Py_RETURN_FALSE;
+    }
+    watch_stop(loop, fd, side);
+    if (watch_owner_borrowed(loop, fd, side == WATCH_READ ? WATCH_WRITE : WATCH_READ, NULL) == NULL) {
+        loop_fds_note(loop, fd, NULL);
+    }
+    handle_cancel(handle);
+    Py_DECREF(handle);
+    Py_RETURN_TRUE;
+}
+
+/* add_reader(fd=…, callback=…): there can be no further arguments then. */
+static COLD PyObject *
+loop_fds_add_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *name, Py_ssize_t n_args,
+                            PyObject *const *args, PyObject *kwnames)
+{
+    static const char *const names[] = {"fd", "callback"};
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *given = PyTuple_GET_ITEM(kwnames, i);
+        bool is_free = (n_args < 1 && PyUnicode_CompareWithASCIIString(given, "fd") == 0)
+                       || (n_args < 2 && PyUnicode_CompareWithASCIIString(given, "callback") == 0);
+        if (!is_free) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", name, given);
+            return NULL;
+        }
+    }
+    return args_by_name(function, self, name, names, 2, n_args, args, kwnames);
+}
+
+static PyObject *
+Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    if (UNLIKELY(kwnames != NULL)) {
+        return loop_fds_add_by_name(Loop_add_reader, self, "Loop.add_reader", n_args, args, kwnames);
+    }
+    return loop_fds_add(self, args, n_args, WATCH_READ, "Loop.add_reader");
+}
+
+static PyObject *
+Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    if (UNLIKELY(kwnames != NULL)) {
+        return loop_fds_add_by_name(Loop_add_writer, self, "Loop.add_writer", n_args, args, kwnames);
+    }
+    return loop_fds_add(self, args, n_args, WATCH_WRITE, "Loop.add_writer");
+}
+
+static PyObject *
+Loop_remove_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *file = args_only("Loop.remove_reader", "fd", n_args, args, kwnames);
+    return file == NULL ? NULL : loop_fds_remove(self, file, WATCH_READ);
+}
+
+static PyObject *
+Loop_remove_writer(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *file = args_only("Loop.remove_writer", "fd", n_args, args, kwnames);
+    return file == NULL ? NULL : loop_fds_remove(self, file, WATCH_WRITE);
+}

@@ -1,0 +1,777 @@
+/* loop_type.c -- the Python face of Loop: parses arguments, checks them as asyncio does, calls down. */
+#include "core/aiobridge.h"
+#include "core/args.h"
+#include "core/context.h"
+#include "core/handle.h"
+#include "core/loop.h"
+#include "core/signals.h"
+#include "core/watch.h"
+#include "net/net.h"
+#include "plain/clock.h"
+#include "task/executor.h"
+#include "task/future.h"
+#include "task/task.h"
+
+static inline Loop *
+loop_cast(PyObject *self)
+{
+    return (Loop *)self;
+}
+
+/* ---- running */
+
+static PyObject *
+Loop_run_forever(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    if (loop_run_forever(loop_cast(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* What run_forever leaves behind when it raised: a failed main task has had its exception looked at. */
+static void
+loop_type_retrieve_exception(PyObject *future)
+{
+    PyObject *raised = compat_take_raised();
+    PyObject *done = PyObject_CallMethod(future, "done", NULL), *cancelled = NULL, *exception = NULL;
+    if (done == Py_True && (cancelled = PyObject_CallMethod(future, "cancelled", NULL)) == Py_False) {
+        exception = PyObject_CallMethod(future, "exception", NULL);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(cancelled);
+    Py_XDECREF(exception);
+    PyErr_Clear();
+    compat_set_raised(raised);
+}
+
+/* future, or a new task around the coroutine, as asyncio.ensure_future makes it.  New reference. */
+static PyObject *
+loop_type_ensure_future(Loop *loop, PyObject *awaitable, bool *is_new)
+{
+    struct state *st = loop->st;
+    PyObject *is_future = PyObject_CallOneArg(st->isfuture, awaitable);
+    if (is_future == NULL) {
+        return NULL;
+    }
+    *is_new = is_future == Py_False;
+    Py_DECREF(is_future);
+    PyObject *args[] = {awaitable, (PyObject *)loop}, *names = PyTuple_Pack(1, st->str.loop);
+    PyObject *future = names == NULL ? NULL : PyObject_Vectorcall(st->ensure_future, args, 1, names);
+    Py_XDECREF(names);
+    if (future != NULL && *is_new && PyObject_SetAttrString(future, "_log_destroy_pending", Py_False) < 0) {
+        Py_CLEAR(future);
+    }
+    return future;
+}
+
+static PyObject *
+Loop_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *awaitable = args_only("Loop.run_until_complete", "future", n_args, args, kwnames);
+    if (awaitable == NULL) {
+        return NULL;
+    }
+    Loop *loop = loop_cast(self);
+    struct state *st = loop->st;
+    if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
+        return NULL;
+    }
+    bool is_new = false;
+    PyObject *future = loop_type_ensure_future(loop, awaitable, &is_new), *result = NULL, *done = NULL;
+    if (future == NULL) {
+        return NULL;
+    }
+    if ((done = PyObject_CallMethodOneArg(future, st->str.add_done_callback, st->run_until_complete_cb)) == NULL) {
+        goto end;
+    }
+    Py_DECREF(done);
+    PyObject *ran = PyObject_CallMethod(self, "run_forever", NULL); /* as a method: it may be overridden */
+    if (ran == NULL && is_new) {
+        loop_type_retrieve_exception(future);
+    }
+    PyObject *raised = compat_take_raised();
+    done = PyObject_CallMethodOneArg(future, st->str.remove_done_callback, st->run_until_complete_cb);
+    if (raised != NULL) {
+        PyErr_Clear();
+        compat_set_raised(raised);
+    }
+    bool ran_well = ran != NULL && done != NULL;
+    Py_XDECREF(done);
+    Py_XDECREF(ran);
+    if (!ran_well || (done = PyObject_CallMethodNoArgs(future, st->str.done)) == NULL) {
+        goto end;
+    }
+    bool is_done = done == Py_True;
+    Py_DECREF(done);
+    if (is_done) {
+        result = PyObject_CallMethodNoArgs(future, st->str.result);
+    }
+    else {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop stopped before Future completed.");
+    }
+end:
+    Py_DECREF(future);
+    return result;
+}
+
+static PyObject *
+Loop_stop(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    loop_cast(self)->stopping = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_close(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    if (loop_close(loop_cast(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_is_running(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(loop_cast(self)->thread_id != 0);
+}
+
+static PyObject *
+Loop_is_closed(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(loop_cast(self)->state == LOOP_CLOSED);
+}
+
+static PyObject *
+Loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(none))
+{
+    return PyFloat_FromDouble(clock_now());
+}
+
+/* ---- scheduling */
+
+/* Debug mode: asyncio's _check_callback, which loop.py has. */
+static COLD int
+loop_type_check_callback(Loop *loop, PyObject *callback, const char *method, bool checks_thread)
+{
+    if (checks_thread && loop_check_thread(loop) < 0) {
+        return -1;
+    }
+    PyObject *done = PyObject_CallMethod((PyObject *)loop, "_check_callback", "Os", callback, method);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static PyObject *
+Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"callback"};
+    Loop *loop = loop_cast(self);
+    PyObject *context = NULL;
+    if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
+        return args_by_name(Loop_call_soon, self, "Loop.call_soon", names, 1, n_args, args, kwnames);
+    }
+    if (args_with_context("Loop.call_soon", names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon", true) < 0)) {
+        return NULL;
+    }
+    return handle_call_soon(loop, args[0], args + 1, n_args - 1, context);
+}
+
+static PyObject *
+Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"callback"};
+    Loop *loop = loop_cast(self);
+    PyObject *context = NULL;
+    if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
+        return args_by_name(Loop_call_soon_threadsafe, self, "Loop.call_soon_threadsafe", names, 1, n_args, args, kwnames);
+    }
+    if (args_with_context("Loop.call_soon_threadsafe", names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon_threadsafe", false) < 0)) {
+        return NULL;
+    }
+    return handle_call_soon_threadsafe(loop, args[0], args + 1, n_args - 1, context);
+}
+
+/* self.time() + delay; anything but a plain number is added as Python adds it, so that errors are Python's too. */
+static int
+loop_type_deadline(Loop *loop, PyObject *delay, double *when)
+{
+    double now, seconds;
+    if (loop_now(loop, &now) < 0) {
+        return -1;
+    }
+    if (LIKELY(PyFloat_CheckExact(delay))) {
+        seconds = now + PyFloat_AS_DOUBLE(delay);
+    }
+    else if (PyLong_CheckExact(delay)) {
+        double whole = PyLong_AsDouble(delay);
+        if (whole == -1.0 && PyErr_Occurred()) {
+            return -1;
+        }
+        seconds = now + whole;
+    }
+    else {
+        PyObject *base = PyFloat_FromDouble(now), *sum = base == NULL ? NULL : PyNumber_Add(base, delay);
+        Py_XDECREF(base);
+        if (sum == NULL) {
+            return -1;
+        }
+        seconds = PyFloat_AsDouble(sum);
+        Py_DECREF(sum);
+        if (seconds == -1.0 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    *when = seconds;
+    return 0;
+}
+
+static PyObject *
+Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"delay", "callback"};
+    Loop *loop = loop_cast(self);
+    PyObject *context = NULL;
+    double when;
+    if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
+        return args_by_name(Loop_call_later, self, "Loop.call_later", names, 2, n_args, args, kwnames);
+    }
+    if (args_with_context("Loop.call_later", names, 2, n_args, args, kwnames, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    if (loop_type_deadline(loop, args[0], &when) < 0 || loop_check_closed(loop) < 0
+        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
+        return NULL;
+    }
+    return handle_call_at(loop, when, args[1], args + 2, n_args - 2, context);
+}
+
+static PyObject *
+Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"when", "callback"};
+    Loop *loop = loop_cast(self);
+    PyObject *context = NULL;
+    if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
+        return args_by_name(Loop_call_at, self, "Loop.call_at", names, 2, n_args, args, kwnames);
+    }
+    if (args_with_context("Loop.call_at", names, 2, n_args, args, kwnames, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    if (loop_check_closed(loop) < 0 || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
+        return NULL;
+    }
+    double when = PyFloat_AsDouble(args[0]);
+    if (when == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return handle_call_at(loop, when, args[1], args + 2, n_args - 2, context);
+}
+
+static PyObject *
+Loop_run_in_executor(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"executor", "func"};
+    Loop *loop = loop_cast(self);
+    PyObject *context = NULL;
+    if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
+        return args_by_name(Loop_run_in_executor, self, "Loop.run_in_executor", names, 2, n_args, args, kwnames);
+    }
+    if (UNLIKELY(kwnames != NULL)) {
+        PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'", PyTuple_GET_ITEM(kwnames, 0));
+        return NULL;
+    }
+    if (args_with_context("Loop.run_in_executor", names, 2, n_args, args, NULL, &context) < 0 || loop_check_closed(loop) < 0
+        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "run_in_executor", false) < 0)) {
+        return NULL;
+    }
+    return executor_run(loop, args[0], args[1], args + 2, n_args - 2);
+}
+
+/* ---- futures and tasks */
+
+static PyObject *
+Loop_create_future(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return future_new(loop_cast(self));
+}
+
+/* The keywords of create_task; kwargs holds those that a factory is to get (asyncio passes them all on from 3.13.3 on). */
+struct task_options {
+    PyObject *name, *context, *eager_start; /* borrowed, NULL when absent */
+};
+
+static int
+task_options_parse(struct task_options *options, PyObject *const *values, PyObject *kwnames)
+{
+    *options = (struct task_options){0};
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(name, "name") == 0) {
+            options->name = values[i];
+        }
+        else if (PyUnicode_CompareWithASCIIString(name, "context") == 0) {
+            options->context = values[i];
+        }
+        else if (PyUnicode_CompareWithASCIIString(name, "eager_start") == 0 && COMPAT_RUNS(3, 13, 3)) {
+            options->eager_start = values[i];
+        }
+        else {
+            bool is_loop = PyUnicode_CompareWithASCIIString(name, "loop") == 0;
+            PyErr_Format(PyExc_TypeError, !COMPAT_RUNS(3, 13, 3) ? "Loop.create_task() got an unexpected keyword argument '%U'"
+                                          : is_loop ? "_asyncio.Task() got multiple values for keyword argument '%U'" /* asyncio's Task(coro, loop=self, **kwargs) */
+                                                    : "Task() got an unexpected keyword argument '%U'", name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A factory of the user's makes the task. */
+static PyObject *
+loop_type_call_factory(Loop *loop, PyObject *coro, PyObject *const *values, PyObject *kwnames)
+{
+    Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject *args[2 + 8] = {(PyObject *)loop, coro}, *factory = Py_NewRef(loop->task_factory), *task = NULL;
+    if (COMPAT_RUNS(3, 13, 3)) {
+        if (n_keywords <= 8) {
+            memcpy(args + 2, values, (size_t)n_keywords * sizeof *args);
+            task = PyObject_Vectorcall(factory, args, 2, kwnames);
+        }
+        else {
+            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got too many keyword arguments");
+        }
+        Py_DECREF(factory);
+        return task;
+    }
+    struct task_options options;
+    if (task_options_parse(&options, values, kwnames) == 0) {
+        bool has_context = options.context != NULL && options.context != Py_None;
+        args[2] = options.context;
+        task = PyObject_Vectorcall(factory, args, 2, has_context ? loop->st->kw_context : NULL);
+    }
+    Py_DECREF(factory);
+    if (task != NULL) {
+        PyObject *done = NULL, *set_name = NULL;
+        PyObject *name = options.name == NULL ? Py_None : options.name;
+        bool sets_name = name != Py_None || COMPAT_RUNS(3, 13, 0); /* before, _set_task_name did nothing for None */
+        if (sets_name && compat_get_optional_attr(task, loop->st->str.set_name, &set_name) < 0) {
+            Py_CLEAR(task);
+        }
+        else if (set_name != NULL && (done = PyObject_CallOneArg(set_name, name)) == NULL) {
+            Py_CLEAR(task);
+        }
+        Py_XDECREF(done);
+        Py_XDECREF(set_name);
+    }
+    return task;
+}
+
+static PyObject *Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
+
+/* create_task(coro=…, …): again, with the coroutine in its place. */
+static COLD PyObject *
+loop_type_create_task_by_name(PyObject *self, PyObject *coro, PyObject *const *values, PyObject *kwnames)
+{
+    enum { MAX_KEYWORDS = 8 };
+    PyObject *stack[1 + MAX_KEYWORDS] = {coro}, *names[MAX_KEYWORDS];
+    Py_ssize_t n = 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+        if (values[i] == coro) {
+            continue;
+        }
+        if (n == MAX_KEYWORDS) {
+            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got too many keyword arguments");
+            return NULL;
+        }
+        names[n] = PyTuple_GET_ITEM(kwnames, i);
+        stack[1 + n++] = values[i];
+    }
+    PyObject *rest = PyTuple_New(n);
+    for (Py_ssize_t i = 0; rest != NULL && i < n; i++) {
+        PyTuple_SET_ITEM(rest, i, Py_NewRef(names[i]));
+    }
+    PyObject *task = rest == NULL ? NULL : Loop_create_task(self, stack, 1, n == 0 ? NULL : rest);
+    Py_XDECREF(rest);
+    return task;
+}
+
+static PyObject *
+Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    Loop *loop = loop_cast(self);
+    PyObject *coro, *const *values = args + n_args;
+    if (LIKELY(n_args == 1)) {
+        coro = args[0];
+        if (UNLIKELY(kwnames != NULL) && args_find_keyword(kwnames, values, "coro") != NULL) {
+            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got multiple values for argument 'coro'");
+            return NULL;
+        }
+    }
+    else if (n_args == 0 && kwnames != NULL && (coro = args_find_keyword(kwnames, values, "coro")) != NULL) {
+        return loop_type_create_task_by_name(self, coro, values, kwnames);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, n_args == 0 ? "Loop.create_task() missing 1 required positional argument: 'coro'"
+                                                  : "Loop.create_task() takes 2 positional arguments but %zd were given", n_args + 1);
+        return NULL;
+    }
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    int eager = 0;
+    if (UNLIKELY(loop->task_factory != NULL)) {
+        if (!task_factory_is_eager(loop->st, loop->task_factory)) {
+            return loop_type_call_factory(loop, coro, values, kwnames);
+        }
+        eager = 1;
+    }
+    struct task_options options;
+    if (task_options_parse(&options, values, kwnames) < 0) {
+        return NULL;
+    }
+    if (options.eager_start != NULL && options.eager_start != Py_None && (eager = PyObject_IsTrue(options.eager_start)) < 0) {
+        return NULL;
+    }
+    return task_new(loop, coro, options.name == Py_None ? NULL : options.name, options.context == Py_None ? NULL : options.context, eager);
+}
+
+static PyObject *
+Loop_set_task_factory(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *factory = args_only("Loop.set_task_factory", "factory", n_args, args, kwnames);
+    if (factory == NULL) {
+        return NULL;
+    }
+    if (factory != Py_None && !PyCallable_Check(factory)) {
+        PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
+        return NULL;
+    }
+    Py_XSETREF(loop_cast(self)->task_factory, factory == Py_None ? NULL : Py_NewRef(factory));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    PyObject *factory = loop_cast(self)->task_factory;
+    return Py_NewRef(factory == NULL ? Py_None : factory);
+}
+
+/* ---- signals, debug mode, checks */
+
+static PyObject *
+Loop__signal_fd_open(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    int fd = loop_check_closed(loop_cast(self)) < 0 ? -1 : signals_open(loop_cast(self));
+    return fd < 0 ? NULL : PyLong_FromLong(fd);
+}
+
+static PyObject *
+Loop__signal_fd_close(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    signals_close(loop_cast(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_get_debug(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(loop_cast(self)->debug);
+}
+
+static PyObject *
+Loop__set_coroutine_origin_tracking(PyObject *self, PyObject *enabled)
+{
+    int is_enabled = PyObject_IsTrue(enabled);
+    if (is_enabled < 0 || loop_set_origin_tracking(loop_cast(self), is_enabled) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *enabled = args_only("Loop.set_debug", "enabled", n_args, args, kwnames);
+    if (enabled == NULL) {
+        return NULL;
+    }
+    Loop *loop = loop_cast(self);
+    int is_enabled = PyObject_IsTrue(enabled);
+    if (is_enabled < 0) {
+        return NULL;
+    }
+    loop->debug = is_enabled;
+    if (loop->thread_id != 0) { /* the tracking depth is the running thread's own */
+        PyObject *function = PyObject_GetAttrString(self, "_set_coroutine_origin_tracking");
+        PyObject *handle = function == NULL ? NULL : PyObject_CallMethod(self, "call_soon_threadsafe", "OO", function, enabled);
+        Py_XDECREF(function);
+        Py_XDECREF(handle);
+        if (handle == NULL) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop__check_closed(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    if (loop_check_closed(loop_cast(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop__check_running(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    if (loop_check_running(loop_cast(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop__check_thread(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    if (loop_check_thread(loop_cast(self)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Loop_get_thread_id(PyObject *self, void *Py_UNUSED(closure))
+{
+    unsigned long thread_id = loop_cast(self)->thread_id;
+    if (thread_id == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromUnsignedLong(thread_id);
+}
+
+/* ---- life */
+
+/* asyncio's coroutines._is_debug_mode(): -X dev, or PYTHONASYNCIODEBUG where the environment counts. */
+static int
+loop_type_default_debug(Loop *loop)
+{
+    PyObject *coroutines = PyImport_ImportModule("asyncio.coroutines");
+    PyObject *debug = coroutines == NULL ? NULL : PyObject_CallMethod(coroutines, "_is_debug_mode", NULL);
+    int is_debug = debug == NULL ? -1 : PyObject_IsTrue(debug);
+    Py_XDECREF(coroutines);
+    Py_XDECREF(debug);
+    loop->debug = is_debug > 0;
+    return is_debug < 0 ? -1 : 0;
+}
+
+static PyObject *
+Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *module = PyType_GetModuleByDef(type, &asyncloop_module);
+    Loop *loop = module == NULL ? NULL : (Loop *)type->tp_alloc(type, 0);
+    if (loop == NULL) {
+        return NULL;
+    }
+    loop->module = Py_NewRef(module);
+    if (loop_init(loop, state_of_module(module)) < 0 || loop_type_default_debug(loop) < 0) {
+        Py_DECREF(loop);
+        return NULL;
+    }
+    net_loop_init(loop);
+    return (PyObject *)loop;
+}
+
+static int
+Loop_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Loop *loop = loop_cast(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(loop->module);
+    Py_VISIT(loop->dict);
+    for (uint32_t i = 0; i < loop->ready.n; i++) {
+        const struct ready *e = &loop->ready.entries[(loop->ready.head + i) & (loop->ready.capacity - 1)];
+        Py_VISIT(e->self);
+        Py_VISIT(e->arg);
+    }
+    for (uint32_t i = 0; i < loop->timers.n; i++) {
+        Py_VISIT(loop_timer_owner_borrowed(loop, loop->timers.heap[i]));
+    }
+    for (uint32_t fd = 0; fd < loop->n_fds; fd++) {
+        Py_VISIT(loop->fds[fd].sides[WATCH_READ].owner);
+        Py_VISIT(loop->fds[fd].sides[WATCH_WRITE].owner);
+    }
+    Py_VISIT(loop->spare_context);
+    Py_VISIT(loop->files);
+    Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->saved_hooks[0]);
+    Py_VISIT(loop->saved_hooks[1]);
+    return 0;
+}
+
+static int
+Loop_clear(PyObject *self)
+{
+    Loop *loop = loop_cast(self);
+    ring_clear(&loop->ready);
+    loop_clear_timers(loop);
+    watch_clear(loop);
+    Py_CLEAR(loop->spare_context);
+    Py_CLEAR(loop->files);
+    Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->saved_hooks[0]);
+    Py_CLEAR(loop->saved_hooks[1]);
+    Py_CLEAR(loop->dict);
+    return 0;
+}
+
+static void
+Loop_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Loop *loop = loop_cast(self);
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    if (loop->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    if (loop->st != NULL) {
+        net_loop_clear(loop);
+        loop_fini(loop);
+    }
+    (void)Loop_clear(self);
+    PyObject *module = loop->module;
+    type->tp_free(self);
+    Py_DECREF(type);
+    Py_XDECREF(module);
+}
+
+/* Setting or deleting "time" on an instance moves the scheduler at once. */
+static int
+Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    int rc = PyObject_GenericSetAttr(self, name, value);
+    if (rc == 0 && PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "time") == 0) {
+        loop_notice_own_time(loop_cast(self));
+    }
+    return rc;
+}
+
+#define LOOP_DOC(name, signature, text) PyDoc_STRVAR(Loop_##name##_doc, #name signature "\n--\n\n" text)
+
+LOOP_DOC(call_soon, "($self, callback, *args, context=None)",
+         "Run callback(*args) once, in the next iteration, in the order of the calls.\n\n"
+         "context: contextvars.Context or None (a copy of the current).\nReturns: Handle.  Raises: RuntimeError (loop closed).\n"
+         "Source: asyncio's BaseEventLoop.call_soon.  Differs: nothing.");
+LOOP_DOC(call_soon_threadsafe, "($self, callback, *args, context=None)",
+         "call_soon from any thread; wakes the loop if it waits.\n\nReturns: Handle.  Raises: RuntimeError (loop closed).\n"
+         "Source: asyncio's BaseEventLoop.call_soon_threadsafe.  Differs: nothing.");
+LOOP_DOC(call_later, "($self, delay, callback, *args, context=None)",
+         "Run callback(*args) once, delay seconds from now.\n\n"
+         "delay: float, seconds; <= 0 means the next iteration.  context: contextvars.Context or None (a copy of the current).\n"
+         "Returns: TimerHandle.  Raises: TypeError, RuntimeError (loop closed).\n"
+         "Source: asyncio's BaseEventLoop.call_later.  Differs: equal deadlines run in the order of the calls.");
+LOOP_DOC(call_at, "($self, when, callback, *args, context=None)",
+         "Run callback(*args) once, at when.\n\n"
+         "when: float, seconds of loop.time().\nReturns: TimerHandle.  Raises: TypeError, RuntimeError (loop closed).\n"
+         "Source: asyncio's BaseEventLoop.call_at.  Differs: equal deadlines run in the order of the calls.");
+LOOP_DOC(create_task, "($self, coro, **kwargs)",
+         "Wrap a coroutine in a Task and schedule its first step.\n\n"
+         "kwargs: name (str or None), context (contextvars.Context or None), eager_start (bool, where asyncio has it).\n"
+         "Returns: Task, or what the task factory makes.  Raises: TypeError (no coroutine), RuntimeError (loop closed).\n"
+         "Source: asyncio's BaseEventLoop.create_task.");
+LOOP_DOC(run_until_complete, "($self, future)",
+         "Run until the awaitable is done.\n\nReturns its result or raises its exception; RuntimeError when the loop is closed, runs already, or is "
+         "stopped before.\nSource: asyncio's BaseEventLoop.run_until_complete.");
+
+LOOP_DOC(run_in_executor, "($self, executor, func, *args)",
+         "Call func(*args) in a thread of the executor; returns a future of what it returns or raises.\n\n"
+         "executor: a concurrent.futures.Executor; None takes the default one.  Raises: RuntimeError (loop closed, executor shut down).");
+
+static PyMethodDef Loop_methods[] = {
+    {"run_forever", Loop_run_forever, METH_NOARGS, "run_forever($self, /)\n--\n\nRun until stop() is called."},
+    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete, METH_FASTCALL | METH_KEYWORDS, Loop_run_until_complete_doc},
+    {"stop", Loop_stop, METH_NOARGS, "stop($self, /)\n--\n\nEnd run_forever after the current iteration."},
+    {"close", Loop_close, METH_NOARGS, "close($self, /)\n--\n\nDrop what is scheduled and free every descriptor. RuntimeError while running."},
+    {"is_running", Loop_is_running, METH_NOARGS, "is_running($self, /)\n--\n\n"},
+    {"is_closed", Loop_is_closed, METH_NOARGS, "is_closed($self, /)\n--\n\n"},
+    {"time", Loop_time, METH_NOARGS, "time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic()."},
+    {"call_soon", (PyCFunction)(void (*)(void))Loop_call_soon, METH_FASTCALL | METH_KEYWORDS, Loop_call_soon_doc},
+    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe, METH_FASTCALL | METH_KEYWORDS, Loop_call_soon_threadsafe_doc},
+    {"call_later", (PyCFunction)(void (*)(void))Loop_call_later, METH_FASTCALL | METH_KEYWORDS, Loop_call_later_doc},
+    {"run_in_executor", (PyCFunction)(void (*)(void))Loop_run_in_executor, METH_FASTCALL | METH_KEYWORDS, Loop_run_in_executor_doc},
+    {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS, Loop_call_at_doc},
+    {"create_future", Loop_create_future, METH_NOARGS, "create_future($self, /)\n--\n\nA pending Future of this loop."},
+    {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS, Loop_create_task_doc},
+    {"set_task_factory", (PyCFunction)(void (*)(void))Loop_set_task_factory, METH_FASTCALL | METH_KEYWORDS, "set_task_factory($self, factory)\n--\n\nfactory(loop, coro, **kwargs) makes tasks; None: the default."},
+    {"get_task_factory", Loop_get_task_factory, METH_NOARGS, "get_task_factory($self, /)\n--\n\n"},
+    {"add_reader", (PyCFunction)(void (*)(void))Loop_add_reader, METH_FASTCALL | METH_KEYWORDS, "add_reader($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is readable."},
+    {"add_writer", (PyCFunction)(void (*)(void))Loop_add_writer, METH_FASTCALL | METH_KEYWORDS, "add_writer($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is writable."},
+    {"remove_reader", (PyCFunction)(void (*)(void))Loop_remove_reader, METH_FASTCALL | METH_KEYWORDS, "remove_reader($self, fd)\n--\n\nReturns whether fd was watched."},
+    {"remove_writer", (PyCFunction)(void (*)(void))Loop_remove_writer, METH_FASTCALL | METH_KEYWORDS, "remove_writer($self, fd)\n--\n\nReturns whether fd was watched."},
+    {"get_debug", Loop_get_debug, METH_NOARGS, "get_debug($self, /)\n--\n\n"},
+    {"set_debug", (PyCFunction)(void (*)(void))Loop_set_debug, METH_FASTCALL | METH_KEYWORDS, "set_debug($self, enabled)\n--\n\n"},
+    {"_set_coroutine_origin_tracking", Loop__set_coroutine_origin_tracking, METH_O, NULL},
+    {"_signal_fd_open", Loop__signal_fd_open, METH_NOARGS, "The descriptor for signal.set_wakeup_fd, opened now if it was not."},
+    {"_signal_fd_close", Loop__signal_fd_close, METH_NOARGS, NULL},
+    {"_check_closed", Loop__check_closed, METH_NOARGS, NULL},
+    {"_check_running", Loop__check_running, METH_NOARGS, NULL},
+    {"_check_thread", Loop__check_thread, METH_NOARGS, NULL},
+    NET_LOOP_METHODS
+    {NULL},
+};
+
+static PyGetSetDef Loop_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
+    {"_thread_id", Loop_get_thread_id},
+    {NULL},
+};
+
+static PyMemberDef Loop_members[] = {
+    {"slow_callback_duration", T_DOUBLE, offsetof(Loop, slow_callback_duration), 0, "Seconds; debug mode logs callbacks that take longer."},
+    {"_stopping", T_BOOL, offsetof(Loop, stopping), 0},
+    {"__dictoffset__", T_PYSSIZET, offsetof(Loop, dict), READONLY},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Loop, weakrefs), READONLY},
+    {NULL},
+};
+
+static PyType_Slot Loop_slots[] = {
+    {Py_tp_doc, "The event loop in C; asyncloop.Loop adds what runs once per connection or process."},
+    {Py_tp_new, Loop_new},
+    {Py_tp_traverse, Loop_traverse},
+    {Py_tp_clear, Loop_clear},
+    {Py_tp_dealloc, Loop_dealloc},
+    {Py_tp_setattro, Loop_setattro},
+    {Py_tp_methods, Loop_methods},
+    {Py_tp_getset, Loop_getset},
+    {Py_tp_members, Loop_members},
+    {0, NULL},
+};
+
+static PyType_Spec Loop_spec = {
+    .name = "asyncloop._asyncloop.Loop",
+    .basicsize = sizeof(Loop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = Loop_slots,
+};
+
+static int
+loop_type_register(PyObject *module, struct state *st)
+{
+    return state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true);
+}

@@ -1,0 +1,569 @@
+#include "net/pipe.h"
+
+#include "core/context.h"
+#include "core/handle.h"
+#include "core/raise.h"
+#include "core/watch.h"
+#include "net/sock_transport.h"
+#include "plain/file.h"
+
+/* ---- what the poller is asked */
+
+static int pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg);
+
+static inline ready_fn
+pipe_read_event(const Pipe *p)
+{
+    return p->is_writer ? pipe_on_reader_gone : pipe_on_readable;
+}
+
+static int
+pipe_start_reading(Pipe *p)
+{
+    if (watch_start(p->loop, p->fd, WATCH_READ, pipe_read_event(p), (PyObject *)p, false) < 0) {
+        return -1;
+    }
+    p->read_watched = true;
+    return 0;
+}
+
+static void
+pipe_stop_reading(Pipe *p)
+{
+    if (p->read_watched) {
+        p->read_watched = false;
+        watch_stop_own(p->loop, p->fd, WATCH_READ, pipe_read_event(p), (PyObject *)p);
+    }
+}
+
+static void
+pipe_stop_writing_watch(Pipe *p)
+{
+    if (p->write_watched) {
+        p->write_watched = false;
+        watch_stop_own(p->loop, p->fd, WATCH_WRITE, pipe_on_writable, (PyObject *)p);
+    }
+}
+
+/* ---- reports */
+
+static COLD int
+pipe_log_closed_by_peer(Pipe *p)
+{
+    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "info", "sO", "%r was closed by peer", (PyObject *)p);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static COLD int
+pipe_log_error(Pipe *p, const char *message, PyObject *exception)
+{
+    PyObject *debug = PyObject_GetAttrString(p->loop->st->logger, "debug");
+    PyObject *args = debug == NULL ? NULL : Py_BuildValue("(sOs)", "%r: %s", (PyObject *)p, message);
+    PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exception);
+    PyObject *done = kwargs == NULL ? NULL : PyObject_Call(debug, args, kwargs);
+    Py_XDECREF(debug);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* An error of the system that asyncio speaks of in debug mode only: a writer's, and EIO, the end of a pseudo-terminal. */
+static bool
+pipe_is_quiet_error(Pipe *p, PyObject *exception)
+{
+    if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError)) {
+        return false;
+    }
+    if (p->is_writer) {
+        return true;
+    }
+    PyObject *number = PyObject_GetAttrString(exception, "errno");
+    bool is_eio = number != NULL && PyLong_Check(number) && PyLong_AsLong(number) == EIO;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return is_eio;
+}
+
+/* The raised exception ends the transport. */
+static COLD int
+pipe_fatal_error(Pipe *p, const char *message)
+{
+    PyObject *exception = compat_take_raised();
+    int rc = 0;
+    if (!pipe_is_quiet_error(p, exception)) {
+        PyObject *protocol = p->protocol.object;
+        compat_set_raised(Py_NewRef(exception));
+        rc = loop_report(p->loop, message, "transport", (PyObject *)p, "protocol", protocol != NULL ? protocol : Py_None, NULL);
+    }
+    else if (p->loop->debug) {
+        rc = pipe_log_error(p, message, exception);
+    }
+    if (rc == 0) {
+        rc = pipe_lose_soon(p, exception);
+    }
+    Py_DECREF(exception);
+    return rc;
+}
+
+/* ---- flow control */
+
+static int
+pipe_maybe_pause_protocol(Pipe *p)
+{
+    if (p->out.n_bytes <= p->high_bytes || p->protocol_paused) {
+        return 0;
+    }
+    p->protocol_paused = true;
+    return protocol_call_flow(p->loop, &p->protocol, (PyObject *)p, protocol_call_pause_writing, "protocol.pause_writing() failed");
+}
+
+static int
+pipe_maybe_resume_protocol(Pipe *p)
+{
+    if (!p->protocol_paused || p->out.n_bytes > p->low_bytes) {
+        return 0;
+    }
+    p->protocol_paused = false;
+    return protocol_call_flow(p->loop, &p->protocol, (PyObject *)p, protocol_call_resume_writing, "protocol.resume_writing() failed");
+}
+
+/* ---- reading */
+
+static int
+pipe_call_eof(Loop *loop, PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    loop_leave_task(loop);
+    if (p->protocol.object == NULL) {
+        return 0;
+    }
+    if (context_enter(loop, &p->context) < 0) {
+        return -1;
+    }
+    int rc = 0;
+    if (protocol_call_eof_received(loop->st, &p->protocol) < 0) {
+        rc = protocol_report_method(loop, p->protocol.object, loop->st->str.eof_received, NULL);
+    }
+    context_leave(loop, &p->context);
+    return rc;
+}
+
+static COLD int
+pipe_on_eof(Pipe *p)
+{
+    if (p->loop->debug && pipe_log_closed_by_peer(p) < 0) {
+        return -1;
+    }
+    p->closing = true;
+    pipe_stop_reading(p);
+    if (loop_ready_push(p->loop, pipe_call_eof, (PyObject *)p, NULL) < 0) {
+        return -1;
+    }
+    return pipe_lose_soon(p, NULL);
+}
+
+/* A read that brought nothing: not ready after all, the end, or an error. */
+static COLD int
+pipe_on_no_data(Pipe *p, ssize_t n)
+{
+    if (n < 0 && (sock_would_block(n) || n == -EINTR)) {
+        return 0;
+    }
+    if (n == 0) {
+        return pipe_on_eof(p);
+    }
+    raise_errno((int)n);
+    return pipe_fatal_error(p, "Fatal read error on pipe transport");
+}
+
+/* Fit the size of the next read to this one: up at once when it was full, down slowly. */
+static inline void
+pipe_adapt_read_size(Pipe *p, size_t n)
+{
+    if (n == p->read_size) {
+        p->read_size = n * 4 < PIPE_READ_MAX ? (uint32_t)(n * 4) : PIPE_READ_MAX;
+    }
+    else if (n < p->read_size / 4 && p->read_size > PIPE_READ_MIN) {
+        p->read_size /= 2;
+    }
+}
+
+static int
+pipe_read(Pipe *p)
+{
+    PyObject *data = PyBytes_FromStringAndSize(NULL, p->read_size);
+    if (data == NULL) {
+        return protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL);
+    }
+    ssize_t n = file_read(p->fd, PyBytes_AS_STRING(data), p->read_size);
+    if (UNLIKELY(n <= 0)) {
+        Py_DECREF(data);
+        return pipe_on_no_data(p, n);
+    }
+    if ((size_t)n < p->read_size && _PyBytes_Resize(&data, n) < 0) {
+        return protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL);
+    }
+    pipe_adapt_read_size(p, (size_t)n);
+    int rc = protocol_call_data_received(p->loop->st, &p->protocol, data);
+    Py_DECREF(data);
+    /* asyncio: an error of data_received is reported, and the transport goes on */
+    return rc < 0 ? protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL) : 0;
+}
+
+static int
+pipe_on_readable(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Pipe *p = (Pipe *)self;
+    if (UNLIKELY(!p->read_watched || p->closing)) {
+        return 0; /* paused or closed after the event was seen */
+    }
+    loop_leave_task(loop);
+    if (UNLIKELY(context_enter(loop, &p->context) < 0)) {
+        return -1;
+    }
+    int rc = pipe_read(p);
+    context_leave(loop, &p->context);
+    return rc;
+}
+
+/* ---- writing */
+
+/* Give the kernel what it takes.  0: all has gone or it is full, -errno. */
+static int
+pipe_send(Pipe *p)
+{
+    while (p->out.n > 0) {
+        struct iovec iov[FILE_IOV_MAX];
+        size_t asked;
+        int n = outq_fill_iov(&p->out, iov, FILE_IOV_MAX, &asked);
+        ssize_t sent = file_writev(p->fd, iov, n);
+        if (sent < 0) {
+            return sock_would_block(sent) || sent == -EINTR ? 0 : (int)sent;
+        }
+        outq_advance(&p->out, (size_t)sent);
+        if ((size_t)sent < asked) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Writing failed with the raised exception. */
+static COLD int
+pipe_send_failed(Pipe *p)
+{
+    pipe_stop_writing_watch(p);
+    outq_clear(&p->out);
+    p->n_lost++;
+    return pipe_fatal_error(p, "Fatal write error on pipe transport");
+}
+
+static COLD int
+pipe_count_lost_write(Pipe *p)
+{
+    enum { LOST_WRITES_BEFORE_WARNING = 5 }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+    if (p->n_lost++ < LOST_WRITES_BEFORE_WARNING) {
+        return 0;
+    }
+    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "warning", "s", "pipe closed by peer or os.write(pipe, data) raised exception.");
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Write what the kernel takes now; the rest as bytes of our own, NULL when there is none.  0, or -errno. */
+static int
+pipe_write_now(Pipe *p, const Py_buffer *view, Py_ssize_t *n_written)
+{
+    struct iovec iov = {.iov_base = view->buf, .iov_len = (size_t)view->len};
+    ssize_t n = p->out.n > 0 ? -EAGAIN : file_writev(p->fd, &iov, 1);
+    if (n < 0 && !sock_would_block(n) && n != -EINTR) {
+        return (int)n;
+    }
+    *n_written = n < 0 ? 0 : n;
+    return 0;
+}
+
+static int
+pipe_queue_rest(Pipe *p, PyObject *data, const Py_buffer *view, Py_ssize_t n_written)
+{
+    PyObject *rest = n_written == 0 && PyBytes_CheckExact(data)
+                         ? Py_NewRef(data)
+                         : PyBytes_FromStringAndSize((const char *)view->buf + n_written, view->len - n_written);
+    if (rest == NULL || outq_push(&p->out, rest) < 0) {
+        return -1;
+    }
+    if (!p->write_watched) {
+        if (watch_start(p->loop, p->fd, WATCH_WRITE, pipe_on_writable, (PyObject *)p, false) < 0) {
+            outq_clear(&p->out);
+            return -1;
+        }
+        p->write_watched = true;
+    }
+    return pipe_maybe_pause_protocol(p);
+}
+
+static int
+pipe_write(Pipe *p, PyObject *data)
+{
+    Py_buffer view;
+    Py_ssize_t n_written = 0;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    int rc = 0;
+    if (view.len == 0) {
+        rc = 0;
+    }
+    else if (p->n_lost > 0 || p->closing) {
+        rc = pipe_count_lost_write(p);
+    }
+    else if ((rc = pipe_write_now(p, &view, &n_written)) < 0) {
+        raise_errno(rc);
+        rc = pipe_send_failed(p);
+    }
+    else if (n_written < view.len) {
+        rc = pipe_queue_rest(p, data, &view, n_written);
+    }
+    loop_poll_soon(p->loop);
+    PyBuffer_Release(&view);
+    return rc;
+}
+
+static int
+pipe_write_eof(Pipe *p)
+{
+    if (p->closing) {
+        return 0;
+    }
+    p->closing = true;
+    if (p->out.n > 0) {
+        return 0; /* on_writable goes on when the queue is empty */
+    }
+    return pipe_lose_soon(p, NULL);
+}
+
+static int pipe_lose(Pipe *p, PyObject *exception);
+
+static int
+pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Pipe *p = (Pipe *)self;
+    if (!p->write_watched || p->losing) {
+        return 0;
+    }
+    int rc = pipe_send(p);
+    loop_leave_task(loop);
+    if (context_enter(loop, &p->context) < 0) {
+        return -1;
+    }
+    if (rc < 0) {
+        raise_errno(rc);
+        rc = pipe_send_failed(p);
+    }
+    else if (p->out.n == 0) {
+        outq_clear(&p->out);
+        pipe_stop_writing_watch(p);
+        rc = pipe_maybe_resume_protocol(p); /* may queue more */
+    }
+    context_leave(loop, &p->context);
+    if (rc == 0 && p->closing && !p->losing && p->out.n == 0) {
+        p->losing = true;
+        pipe_stop_reading(p);
+        rc = pipe_lose(p, Py_None);
+    }
+    return rc;
+}
+
+/* Nobody reads any more. */
+static int
+pipe_on_reader_gone(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Pipe *p = (Pipe *)self;
+    if (!p->read_watched || p->losing) {
+        return 0;
+    }
+    loop_leave_task(loop);
+    if (loop->debug && pipe_log_closed_by_peer(p) < 0) {
+        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
+    }
+    if (p->out.n == 0) {
+        return pipe_lose_soon(p, NULL);
+    }
+    PyObject *exception = PyObject_CallNoArgs(PyExc_BrokenPipeError);
+    if (exception == NULL) {
+        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
+    }
+    int rc = pipe_lose_soon(p, exception);
+    Py_DECREF(exception);
+    return rc;
+}
+
+/* ---- the first entry, and the last */
+
+static int
+pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
+{
+    Pipe *p = (Pipe *)self;
+    loop_leave_task(loop);
+    if (context_enter(loop, &p->context) < 0) {
+        return -1;
+    }
+    int rc = 0;
+    if (p->protocol.object != NULL && protocol_call_connection_made(loop->st, &p->protocol, self) < 0) {
+        rc = protocol_report_callback(loop, &p->protocol, loop->st->str.connection_made, self);
+    }
+    PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
+    bool wants_reading = p->is_writer ? p->hears_reader && !p->losing : !p->read_paused && !p->closing;
+    if (wants_reading && !p->read_watched && pipe_start_reading(p) < 0 && protocol_report_method(loop, self, loop->st->str._read_ready, NULL) < 0) {
+        rc = -1; /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
+    }
+    context_leave(loop, &p->context);
+    if (waiter != NULL && sock_wake_waiter(loop, waiter) < 0) {
+        rc = -1;
+    }
+    if (raised != NULL) {
+        compat_set_raised(raised);
+    }
+    return rc;
+}
+
+static void
+pipe_release(Pipe *p)
+{
+    PyObject *raised = compat_take_raised();
+    PyObject *file = p->file;
+    p->file = NULL;
+    pipe_stop_reading(p);
+    pipe_stop_writing_watch(p);
+    outq_clear(&p->out);
+    protocol_clear(&p->protocol);
+    if (file != NULL) {
+        loop_poll_soon(p->loop);
+        PyObject *closed = PyObject_CallMethod(file, "close", NULL);
+        if (closed == NULL) {
+            PyErr_WriteUnraisable(file);
+        }
+        Py_XDECREF(closed);
+        Py_DECREF(file);
+    }
+    compat_set_raised(raised);
+}
+
+static int
+pipe_lose(Pipe *p, PyObject *exception)
+{
+    Loop *loop = p->loop;
+    int rc = 0;
+    if (p->file == NULL) {
+        return 0;
+    }
+    loop_leave_task(loop);
+    if (context_enter(loop, &p->context) < 0) {
+        rc = -1;
+    }
+    else {
+        if (p->protocol.object != NULL && protocol_call_connection_lost(loop->st, &p->protocol, exception) < 0) {
+            rc = protocol_report_callback(loop, &p->protocol, loop->st->str.connection_lost, exception);
+        }
+        context_leave(loop, &p->context);
+    }
+    pipe_release(p);
+    return rc;
+}
+
+/* Ready entry: arg is the exception or NULL. */
+static int
+pipe_on_lose(Loop *loop, PyObject *self, PyObject *arg)
+{
+    return pipe_lose((Pipe *)self, arg != NULL ? arg : Py_None);
+}
+
+static int
+pipe_lose_soon(Pipe *p, PyObject *exception)
+{
+    if (p->losing) {
+        return 0;
+    }
+    p->closing = true;
+    pipe_stop_writing_watch(p);
+    outq_clear(&p->out);
+    pipe_stop_reading(p);
+    if (loop_check_closed(p->loop) < 0) {
+        return -1; /* the finalizer closes the file */
+    }
+    p->losing = true;
+    return loop_ready_push(p->loop, pipe_on_lose, (PyObject *)p, exception);
+}
+
+/* ---- birth */
+
+/* What kind of file is it?  -1 with asyncio's ValueError when it can be no pipe. */
+static int
+pipe_check_kind(Pipe *p)
+{
+    int kind = file_kind(p->fd);
+    if (kind < 0) {
+        return raise_errno(kind);
+    }
+    if (kind == FILE_OTHER) {
+        PyErr_SetString(PyExc_ValueError, p->is_writer ? "Pipe transport is only for pipes, sockets and character devices"
+                                                       : "Pipe transport is for pipes/sockets only.");
+        return -1;
+    }
+    p->hears_reader = p->is_writer && kind != FILE_CHARACTER_DEVICE;
+    int rc = file_set_nonblocking(p->fd);
+    return rc < 0 ? raise_errno(rc) : 0;
+}
+
+static int
+pipe_init(Pipe *p, PyObject *file, PyObject *protocol, PyObject *extra)
+{
+    struct state *st = p->loop->st;
+    p->extra = extra == Py_None ? PyDict_New() : PyDict_Copy(extra);
+    if (p->extra == NULL || PyDict_SetItemString(p->extra, "pipe", file) < 0) {
+        return -1;
+    }
+    PyObject *number = PyObject_CallMethodNoArgs(file, st->str.fileno);
+    long fd = number == NULL ? -1 : PyLong_AsLong(number);
+    Py_XDECREF(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (fd < 0 || fd > INT_MAX) {
+        return raise_errno(-EBADF);
+    }
+    p->fd = (int)fd;
+    if (pipe_check_kind(p) < 0 || sock_check_protocol(st, protocol) < 0 || protocol_set(st, &p->protocol, protocol) < 0) {
+        return -1;
+    }
+    return context_copy_current(&p->context);
+}
+
+static Pipe *
+pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra, bool is_writer)
+{
+    struct state *st = loop->st;
+    PyTypeObject *type = is_writer ? st->WritePipeTransport_type : st->ReadPipeTransport_type;
+    if (loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    Pipe *p = (Pipe *)type->tp_alloc(type, 0);
+    if (p == NULL) {
+        return NULL;
+    }
+    p->loop = (Loop *)Py_NewRef((PyObject *)loop);
+    p->is_writer = is_writer;
+    p->fd = -1;
+    p->read_size = PIPE_READ_MIN;
+    p->high_bytes = 64 * 1024;
+    p->low_bytes = p->high_bytes / 4;
+    outq_init(&p->out);
+    if (pipe_init(p, file, protocol, extra) < 0 || loop_ready_push(loop, pipe_on_start, (PyObject *)p, waiter) < 0) {
+        Py_DECREF(p);
+        return NULL;
+    }
+    p->file = Py_NewRef(file);
+    return p;
+}

@@ -1,0 +1,442 @@
+/* net/pipe_type.c -- the Python faces of Pipe: asyncio's methods of a read pipe's and of a write pipe's transport. */
+#include "net/pipe.h"
+
+#include "core/raise.h"
+#include "core/watch.h"
+#include "net/transport.h"
+
+/* ---- both */
+
+PyDoc_STRVAR(Pipe_get_extra_info_doc,
+"get_extra_info($self, name, default=None)\n--\n\n"
+"Facts about the transport: 'pipe', the object it was made of.\n\n"
+"Returns: the value, or default.  Source: asyncio's transports.");
+
+static PyObject *
+Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"name", "default", NULL};
+    PyObject *name, *fallback = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
+        return NULL;
+    }
+    PyObject *value = PyDict_GetItemWithError(((Pipe *)self)->extra, name);
+    if (value == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_NewRef(value != NULL ? value : fallback);
+}
+
+static PyObject *
+Pipe_set_protocol(PyObject *self, PyObject *protocol)
+{
+    Pipe *p = (Pipe *)self;
+    if (protocol_set(p->loop->st, &p->protocol, protocol) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_get_protocol(PyObject *self, PyObject *unused)
+{
+    PyObject *protocol = ((Pipe *)self)->protocol.object;
+    return Py_NewRef(protocol != NULL ? protocol : Py_None);
+}
+
+static PyObject *
+Pipe_is_closing(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((Pipe *)self)->closing);
+}
+
+static PyObject *
+Pipe_close(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    int rc = p->closing ? 0 : p->is_writer ? pipe_write_eof(p) : pipe_lose_soon(p, NULL);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* What asyncio's _read_ready does; here for the name of a handle in a report. */
+static PyObject *
+Pipe__read_ready(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    if ((p->is_writer ? pipe_on_reader_gone : pipe_on_readable)(p->loop, self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- reading */
+
+static COLD int
+pipe_log_reading(Pipe *p, const char *format)
+{
+    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "debug", "sO", format, (PyObject *)p);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static PyObject *
+Pipe_pause_reading(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    if (!p->closing && !p->read_paused) {
+        p->read_paused = true;
+        pipe_stop_reading(p);
+        if (p->loop->debug && pipe_log_reading(p, "%r pauses reading") < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_resume_reading(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    if (!p->closing && p->read_paused) {
+        p->read_paused = false;
+        if (loop_check_closed(p->loop) < 0 || pipe_start_reading(p) < 0) {
+            return NULL;
+        }
+        if (p->loop->debug && pipe_log_reading(p, "%r resumes reading") < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_is_reading(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    return PyBool_FromLong(!p->closing && !p->read_paused);
+}
+
+/* ---- writing */
+
+PyDoc_STRVAR(Pipe_write_doc,
+"write($self, data, /)\n--\n\n"
+"Write data; never blocks.\n\n"
+"data: bytes, bytearray or memoryview; what the pipe does not take now is kept (a copy, unless bytes).\n"
+"Returns: None.  Raises: AssertionError (data is none of these).  Source: asyncio's transports.");
+
+static PyObject *
+Pipe_write(PyObject *self, PyObject *data)
+{
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+        PyErr_Format(PyExc_AssertionError, "%R", data);
+        return NULL;
+    }
+    if (pipe_write((Pipe *)self, data) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_writelines(PyObject *self, PyObject *lines)
+{
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *data = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "O", lines);
+    int rc = data == NULL ? -1 : pipe_write((Pipe *)self, data);
+    Py_XDECREF(empty);
+    Py_XDECREF(data);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_can_write_eof(PyObject *self, PyObject *unused)
+{
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+Pipe_write_eof(PyObject *self, PyObject *unused)
+{
+    if (pipe_write_eof((Pipe *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_abort(PyObject *self, PyObject *unused)
+{
+    if (pipe_lose_soon((Pipe *)self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+Pipe_get_write_buffer_size(PyObject *self, PyObject *unused)
+{
+    return PyLong_FromSize_t(((Pipe *)self)->out.n_bytes);
+}
+
+static PyObject *
+Pipe_get_write_buffer_limits(PyObject *self, PyObject *unused)
+{
+    Pipe *p = (Pipe *)self;
+    return Py_BuildValue("(nn)", (Py_ssize_t)p->low_bytes, (Py_ssize_t)p->high_bytes);
+}
+
+static PyObject *
+Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    Pipe *p = (Pipe *)self;
+    if (transport_parse_limits(args, kwargs, &p->high_bytes, &p->low_bytes) < 0 || pipe_maybe_pause_protocol(p) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+#define PIPE_METHODS                                                                                                         \
+    {"get_extra_info", (PyCFunction)(void (*)(void))Pipe_get_extra_info, METH_VARARGS | METH_KEYWORDS, Pipe_get_extra_info_doc}, \
+    {"set_protocol", Pipe_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")}, \
+    {"get_protocol", Pipe_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
+    {"is_closing", Pipe_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
+    {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},
+
+static PyMethodDef ReadPipe_methods[] = {
+    PIPE_METHODS
+    {"pause_reading", Pipe_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
+    {"resume_reading", Pipe_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
+    {"is_reading", Pipe_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
+    {"close", Pipe_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nRead no more; connection_lost(None) comes from the loop.")},
+    {NULL},
+};
+
+static PyMethodDef WritePipe_methods[] = {
+    PIPE_METHODS
+    {"write", Pipe_write, METH_O, Pipe_write_doc},
+    {"writelines", Pipe_writelines, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nwrite(b''.join(list_of_data)).")},
+    {"can_write_eof", Pipe_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
+    {"write_eof", Pipe_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nThe same as close().")},
+    {"get_write_buffer_size", Pipe_get_write_buffer_size, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the pipe has not taken.")},
+    {"get_write_buffer_limits", Pipe_get_write_buffer_limits, METH_NOARGS,
+     PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
+    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))Pipe_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
+     Transport_set_write_buffer_limits_doc},
+    {"close", Pipe_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nWrite what is queued, then call connection_lost(None) from the loop.")},
+    {"abort", Pipe_abort, METH_NOARGS,
+     PyDoc_STR("abort($self, /)\n--\n\nWhat is queued is lost; connection_lost(None) comes from the loop.")},
+    {NULL},
+};
+
+/* ---- attributes */
+
+static PyObject *
+ReadPipe_get_class(PyObject *self, void *unused)
+{
+    return Py_NewRef(state_of(self)->asyncio_ReadTransport);
+}
+
+/* asyncio's is a Transport, though it reads nothing: it takes its flow control from there. */
+static PyObject *
+WritePipe_get_class(PyObject *self, void *unused)
+{
+    return Py_NewRef(state_of(self)->asyncio_Transport);
+}
+
+static PyObject *
+Pipe_get_loop(PyObject *self, void *unused)
+{
+    Pipe *p = (Pipe *)self;
+    return Py_NewRef(p->file == NULL ? Py_None : (PyObject *)p->loop);
+}
+
+static PyObject *
+Pipe_get_file(PyObject *self, void *unused)
+{
+    PyObject *file = ((Pipe *)self)->file;
+    return Py_NewRef(file != NULL ? file : Py_None);
+}
+
+/* transport._pipe = None: the file is somebody else's to close from now on. */
+static int
+Pipe_set_file(PyObject *self, PyObject *value, void *unused)
+{
+    Py_XSETREF(((Pipe *)self)->file, value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+Pipe_get_protocol_attr(PyObject *self, void *unused)
+{
+    return Pipe_get_protocol(self, NULL);
+}
+
+#define PIPE_GETSET(get_class)                                                                                               \
+    {"__class__", get_class, NULL, NULL, NULL},                                                                              \
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},                                              \
+    {"_loop", Pipe_get_loop, NULL, NULL, NULL},                                                                              \
+    {"_pipe", Pipe_get_file, Pipe_set_file, NULL, NULL},                                                                          \
+    {"_protocol", Pipe_get_protocol_attr, NULL, NULL, NULL},
+
+static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class) {NULL}};
+static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class) {NULL}};
+
+static PyMemberDef Pipe_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Pipe, weakrefs), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(Pipe, dict), READONLY, NULL},
+    {"_extra", T_OBJECT, offsetof(Pipe, extra), READONLY, NULL},
+    {"_fileno", T_INT, offsetof(Pipe, fd), READONLY, NULL},
+    {"_closing", T_BOOL, offsetof(Pipe, closing), READONLY, NULL},
+    {"_paused", T_BOOL, offsetof(Pipe, read_paused), READONLY, NULL},
+    {"_conn_lost", T_UINT, offsetof(Pipe, n_lost), READONLY, NULL},
+    {NULL},
+};
+
+static PyObject *
+Pipe_repr(PyObject *self)
+{
+    Pipe *p = (Pipe *)self;
+    const char *name = p->is_writer ? "WritePipeTransport" : "ReadPipeTransport";
+    const char *state = p->file == NULL ? " closed" : p->closing ? " closing" : "";
+    if (p->file == NULL || p->loop->state == LOOP_CLOSED) {
+        return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->fd, p->file == NULL ? "closed" : "open");
+    }
+    if (p->is_writer) {
+        return PyUnicode_FromFormat("<%s%s fd=%d %s bufsize=%zu>", name, state, p->fd, p->write_watched ? "polling" : "idle", p->out.n_bytes);
+    }
+    return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->fd, p->read_watched ? "polling" : "idle");
+}
+
+/* ---- life and death */
+
+static int
+Pipe_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Pipe *p = (Pipe *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(p->loop);
+    Py_VISIT(p->protocol.object);
+    Py_VISIT(p->context);
+    Py_VISIT(p->file);
+    Py_VISIT(p->extra);
+    Py_VISIT(p->dict);
+    return 0;
+}
+
+/* The loop stays for dealloc; the file was closed by the finalizer. */
+static int
+Pipe_clear(PyObject *self)
+{
+    Pipe *p = (Pipe *)self;
+    protocol_clear(&p->protocol);
+    Py_CLEAR(p->context);
+    Py_CLEAR(p->file);
+    Py_CLEAR(p->dict);
+    return 0;
+}
+
+static void
+Pipe_finalize(PyObject *self)
+{
+    Pipe *p = (Pipe *)self;
+    if (p->file == NULL) {
+        return;
+    }
+    PyObject *raised = compat_take_raised();
+    if (PyErr_ResourceWarning(self, 1, "unclosed transport %R", self) < 0) {
+        PyErr_WriteUnraisable(self);
+    }
+    compat_set_raised(raised);
+    p->closing = p->losing = true;
+    pipe_release(p);
+}
+
+static void
+Pipe_dealloc(PyObject *self)
+{
+    Pipe *p = (Pipe *)self;
+    if (p->file != NULL && PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* resurrected */
+    }
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (p->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    outq_clear(&p->out);
+    Pipe_clear(self);
+    Py_CLEAR(p->extra);
+    Py_CLEAR(p->loop);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+#define PIPE_SLOTS(methods, getset, doc)                                                                                     \
+    {Py_tp_doc, doc}, {Py_tp_methods, methods}, {Py_tp_getset, getset}, {Py_tp_members, Pipe_members}, {Py_tp_repr, Pipe_repr}, \
+    {Py_tp_traverse, Pipe_traverse}, {Py_tp_clear, Pipe_clear}, {Py_tp_finalize, Pipe_finalize}, {Py_tp_dealloc, Pipe_dealloc}, {0, NULL},
+
+static PyType_Slot ReadPipe_slots[] = {PIPE_SLOTS(ReadPipe_methods, ReadPipe_getset,
+                                                  "Reads from a pipe; isinstance of asyncio.ReadTransport.")};
+static PyType_Slot WritePipe_slots[] = {PIPE_SLOTS(WritePipe_methods, WritePipe_getset,
+                                                   "Writes to a pipe; isinstance of asyncio.Transport, as asyncio's.")};
+
+static PyType_Spec ReadPipe_spec = {
+    .name = "asyncloop._asyncloop.ReadPipeTransport",
+    .basicsize = sizeof(Pipe),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = ReadPipe_slots,
+};
+
+static PyType_Spec WritePipe_spec = {
+    .name = "asyncloop._asyncloop.WritePipeTransport",
+    .basicsize = sizeof(Pipe),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = WritePipe_slots,
+};
+
+static int
+pipe_register(PyObject *module, struct state *st)
+{
+    if (state_add_type(module, &st->ReadPipeTransport_type, &ReadPipe_spec, NULL, true) < 0) {
+        return -1;
+    }
+    return state_add_type(module, &st->WritePipeTransport_type, &WritePipe_spec, NULL, true);
+}
+
+/* ---- the loop's methods */
+
+static PyObject *
+pipe_parse_and_open(PyObject *self, PyObject *args, PyObject *kwargs, bool is_writer)
+{
+    static const char *const names[] = {"pipe", "protocol", "waiter", "extra", NULL};
+    PyObject *file, *protocol, *waiter = Py_None, *extra = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, is_writer ? "OO|OO:_make_write_pipe_transport" : "OO|OO:_make_read_pipe_transport",
+                                     (char **)names, &file, &protocol, &waiter, &extra)) {
+        return NULL;
+    }
+    if (extra != Py_None && !PyDict_Check(extra)) {
+        PyErr_Format(PyExc_TypeError, "extra must be a dict or None, not %R", extra);
+        return NULL;
+    }
+    return (PyObject *)pipe_open((Loop *)self, file, protocol, waiter == Py_None ? NULL : waiter, extra, is_writer);
+}
+
+static PyObject *
+Loop__make_read_pipe_transport(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return pipe_parse_and_open(self, args, kwargs, false);
+}
+
+static PyObject *
+Loop__make_write_pipe_transport(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return pipe_parse_and_open(self, args, kwargs, true);
+}

@@ -1,0 +1,325 @@
+#include "net/sock_transport.h"
+
+#include "core/context.h"
+#include "core/raise.h"
+#include "core/watch.h"
+#include "net/fdtable.h"
+
+/* ---- reading */
+
+static COLD int
+sock_log_eof(Transport *t)
+{
+    PyObject *done = PyObject_CallMethod(t->loop->st->logger, "debug", "sO", "%r received EOF", (PyObject *)t);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+sock_on_eof(Transport *t)
+{
+    if (t->loop->debug && sock_log_eof(t) < 0) {
+        return -1;
+    }
+    int keep_open = protocol_call_eof_received(t->loop->st, &t->protocol);
+    if (keep_open < 0) {
+        return transport_fatal_error(t, "Fatal error: protocol.eof_received() call failed.");
+    }
+    if (keep_open) {
+        transport_stop_reading(t); /* no more can come, but the protocol may go on writing */
+        return 0;
+    }
+    return transport_close(t);
+}
+
+/* A read that brought nothing: not ready after all, the end, or an error. */
+static COLD int
+sock_on_no_data(Transport *t, ssize_t n)
+{
+    Loop *loop = t->loop;
+    if (n < 0 && sock_would_block(n)) {
+        return 0;
+    }
+    loop_leave_task(loop);
+    if (context_enter(loop, &t->context) < 0) {
+        return -1;
+    }
+    int rc;
+    if (n == 0) {
+        rc = sock_on_eof(t);
+    }
+    else {
+        raise_errno((int)n);
+        rc = transport_fatal_error(t, "Fatal read error on socket transport");
+    }
+    context_leave(loop, &t->context);
+    return rc;
+}
+
+/* Fit the size of the next read to this one: up at once when it was full, down slowly. */
+static inline void
+sock_adapt_read_size(Transport *t, size_t n)
+{
+    if (n == t->read_size) {
+        t->read_size = n * 4 < SOCK_READ_MAX ? (uint32_t)(n * 4) : SOCK_READ_MAX;
+    }
+    else if (n < t->read_size / 4 && t->read_size > SOCK_READ_MIN) {
+        t->read_size /= 2;
+    }
+}
+
+/* Small reads go through the stack, so that the bytes object is made in its final size. *data is NULL with the exception set when there is no memory. */
+static ssize_t
+sock_read_small(Transport *t, PyObject **data)
+{
+    char buffer[SOCK_READ_MIN];
+    ssize_t n = sock_recv(t->fd, buffer, sizeof buffer);
+    if (n > 0) {
+        *data = PyBytes_FromStringAndSize(buffer, n);
+    }
+    return n;
+}
+
+/* Large ones go straight into the bytes object, which is shrunk in place. */
+static ssize_t
+sock_read_large(Transport *t, PyObject **data)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, t->read_size);
+    if (bytes == NULL) {
+        return 1;
+    }
+    ssize_t n = sock_recv(t->fd, PyBytes_AS_STRING(bytes), t->read_size);
+    if (n <= 0) {
+        Py_DECREF(bytes);
+        return n;
+    }
+    if ((size_t)n < t->read_size) {
+        (void)_PyBytes_Resize(&bytes, n); /* NULL when it fails */
+    }
+    *data = bytes;
+    return n;
+}
+
+static int
+sock_read_data(Transport *t)
+{
+    Loop *loop = t->loop;
+    PyObject *data = NULL;
+    ssize_t n = t->read_size <= SOCK_READ_MIN ? sock_read_small(t, &data) : sock_read_large(t, &data);
+    if (UNLIKELY(n <= 0)) {
+        return sock_on_no_data(t, n);
+    }
+    if (UNLIKELY(data == NULL)) {
+        return transport_fatal_error(t, "Fatal read error on socket transport");
+    }
+    sock_adapt_read_size(t, (size_t)n);
+    loop_leave_task(loop);
+    if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
+        Py_DECREF(data);
+        return -1;
+    }
+    int rc = protocol_call_data_received(loop->st, &t->protocol, data);
+    Py_DECREF(data);
+    if (UNLIKELY(rc < 0)) {
+        rc = transport_fatal_error(t, "Fatal error: protocol.data_received() call failed.");
+    }
+    context_leave(loop, &t->context);
+    return rc;
+}
+
+/* To a protocol in C: small reads through the stack, large ones through the loop's buffer. */
+static int
+sock_read_to_sink(Transport *t)
+{
+    Loop *loop = t->loop;
+    char small[SOCK_READ_MIN], *buffer = small;
+    if (t->read_size > SOCK_READ_MIN && (buffer = loop_read_buffer(loop)) == NULL) {
+        return transport_fatal_error(t, "Fatal read error on socket transport");
+    }
+    ssize_t n = sock_recv(t->fd, buffer, t->read_size);
+    if (UNLIKELY(n <= 0)) {
+        return sock_on_no_data(t, n);
+    }
+    sock_adapt_read_size(t, (size_t)n);
+    loop_leave_task(loop);
+    if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
+        return -1;
+    }
+    const char *report = t->protocol.sink->report;
+    int rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
+    if (UNLIKELY(rc < 0)) {
+        rc = transport_fatal_error(t, report);
+    }
+    context_leave(loop, &t->context);
+    return rc;
+}
+
+static int
+sock_read_into_buffer(Transport *t)
+{
+    Loop *loop = t->loop;
+    Py_buffer view;
+    ssize_t n = 0;
+    int rc;
+    loop_leave_task(loop);
+    if (context_enter(loop, &t->context) < 0) {
+        return -1;
+    }
+    if (protocol_call_get_buffer(loop->st, &t->protocol, &view) < 0) {
+        rc = transport_fatal_error(t, "Fatal error: protocol.get_buffer() call failed.");
+        n = -EAGAIN;
+    }
+    else {
+        /* get_buffer may have paused, closed or aborted: asyncio reads all the same, but never from a descriptor that is gone */
+        n = t->fd < 0 ? -EBADF : sock_recv(t->fd, view.buf, (size_t)view.len);
+        PyBuffer_Release(&view);
+        rc = 0;
+        if (n > 0 && protocol_call_buffer_updated(loop->st, &t->protocol, n) < 0) {
+            rc = transport_fatal_error(t, "Fatal error: protocol.buffer_updated() call failed.");
+        }
+    }
+    context_leave(loop, &t->context);
+    return rc < 0 || n > 0 ? rc : sock_on_no_data(t, n);
+}
+
+static int
+sock_on_readable(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Transport *t = (Transport *)self;
+    if (UNLIKELY(!t->read_watched || t->n_lost > 0)) {
+        return 0; /* paused or closed after the event was seen */
+    }
+    if (UNLIKELY(transport_check_fd(t) < 0)) {
+        return transport_fatal_error(t, "Fatal read error on socket transport");
+    }
+    if (t->protocol.sink != NULL) {
+        return sock_read_to_sink(t);
+    }
+    return t->protocol.is_buffered ? sock_read_into_buffer(t) : sock_read_data(t);
+}
+
+/* ---- writing when there is room again */
+
+/* The queue has run empty. */
+static int
+sock_on_drained(Transport *t)
+{
+    transport_stop_writing_watch(t);
+    transport_settle_empty_waiter(t, NULL);
+    if (t->closing && t->n_lost == 0) {
+        t->n_lost++;
+        return transport_lose(t, Py_None);
+    }
+    if (t->eof_sent && t->n_lost == 0) {
+        int rc = sock_shutdown_write(t->fd);
+        loop_poll_soon(t->loop);
+        if (rc < 0) {
+            raise_errno(rc);
+            return transport_fatal_error(t, "Fatal write error on socket transport");
+        }
+    }
+    return 0;
+}
+
+static int
+sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Transport *t = (Transport *)self;
+    if (!t->write_watched || t->n_lost > 0) {
+        return 0;
+    }
+    loop_leave_task(loop);
+    if (context_enter(loop, &t->context) < 0) {
+        return -1;
+    }
+    int rc = transport_check_fd(t) < 0 ? -1 : outq_send(&t->out, t->fd);
+    if (rc < 0) {
+        if (!PyErr_Occurred()) {
+            raise_errno(rc);
+        }
+        rc = transport_send_failed(t);
+    }
+    else {
+        rc = t->out.n == 0 ? transport_ask_sink(t) : 0;
+        if (rc == 0) {
+            rc = transport_maybe_resume_protocol(t); /* may queue more */
+        }
+    }
+    context_leave(loop, &t->context);
+    return rc == 0 && t->write_watched && t->out.n == 0 ? sock_on_drained(t) : rc;
+}
+
+/* ---- the first entry */
+
+/* asyncio's futures._set_result_unless_cancelled(waiter, None). */
+static int
+sock_wake_waiter(Loop *loop, PyObject *waiter)
+{
+    PyObject *done = PyObject_CallMethodNoArgs(waiter, loop->st->str.cancelled);
+    if (done == Py_False) {
+        Py_SETREF(done, PyObject_CallMethodOneArg(waiter, loop->st->str.set_result, Py_None));
+    }
+    if (done == NULL) {
+        return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
+    }
+    Py_DECREF(done);
+    return 0;
+}
+
+static int
+sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
+{
+    Transport *t = (Transport *)self;
+    loop_leave_task(loop);
+    if (context_enter(loop, &t->context) < 0) {
+        return -1;
+    }
+    int rc = 0;
+    if (protocol_call_connection_made(loop->st, &t->protocol, self) < 0) {
+        rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
+    }
+    PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
+    if (transport_is_reading(t) && !t->read_watched && transport_start_reading(t) < 0 &&
+        transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
+        rc = -1;
+    }
+    context_leave(loop, &t->context);
+    if (waiter != NULL && sock_wake_waiter(loop, waiter) < 0) {
+        rc = -1;
+    }
+    if (raised != NULL) {
+        compat_set_raised(raised);
+    }
+    return rc;
+}
+
+/* What is no protocol fails now, not in a later pass: asyncio looks connection_made up when it makes the transport. */
+static int
+sock_check_protocol(struct state *st, PyObject *protocol)
+{
+    PyObject *method = PyObject_GetAttr(protocol, st->str.connection_made);
+    Py_XDECREF(method);
+    return method == NULL ? -1 : 0;
+}
+
+static Transport *
+sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *context, PyObject *waiter)
+{
+    if (sock_check_protocol(loop->st, protocol) < 0) {
+        Py_XDECREF(context);
+        return NULL;
+    }
+    static const struct transport_ops ops = {.on_readable = sock_on_readable, .on_writable = sock_on_writable};
+    Transport *t = transport_new(loop->st->Transport_type, loop, &ops, fd, sock, protocol, context);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->read_size = SOCK_READ_MIN;
+    if (loop_ready_push(loop, sock_transport_on_start, (PyObject *)t, waiter) < 0) {
+        fdtable_unset(loop->st, fd, t);
+        t->fd = -1; /* the caller keeps it */
+        Py_DECREF(t);
+        return NULL;
+    }
+    return t;
+}

@@ -1,0 +1,24 @@
+/* net/sock_transport.h -- reading from and writing to a stream socket (TCP; AF_UNIX as well).
+ *
+ * Reads go straight into a bytes object of the size the last reads suggest, shrunk in place; a BufferedProtocol's into its own buffer, a sink's
+ * (net/protocol.h) through a buffer of the loop.  One read per event: the poller is level-triggered, so nobody waits behind a fast peer.
+ * The first entry of a connection (sock_transport_on_start) calls connection_made, then starts reading, then wakes who waits for the connection:
+ * what asyncio does in three callbacks of one pass. */
+#ifndef ASYNCLOOP_NET_SOCK_TRANSPORT_H
+#define ASYNCLOOP_NET_SOCK_TRANSPORT_H
+
+#include "net/transport.h"
+
+#define SOCK_READ_MIN (4 * 1024)
+#define SOCK_READ_MAX LOOP_READ_BUFFER
+
+/* As transport_new, and start it in the next pass.  waiter: a future to be given None then, or NULL. */
+static Transport *sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *context, PyObject *waiter);
+
+/* For other transports: set_result(None) on who waits for a connection, unless it is cancelled; and fail early with what is no protocol. */
+static int sock_wake_waiter(Loop *loop, PyObject *waiter) MUST_CHECK;
+static int sock_check_protocol(struct state *st, PyObject *protocol) MUST_CHECK;
+/* Ready entry: the first one of a connection. */
+static int sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter);
+
+#endif

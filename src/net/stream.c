@@ -1,0 +1,177 @@
+#include "net/stream.h"
+
+#include "core/aiobridge.h"
+#include "net/stream_protocol.h"
+#include "net/stream_reader.h"
+#include "net/stream_writer.h"
+#include "task/future.h"
+
+static PyObject *
+stream_take_loop(struct state *st, PyObject *loop)
+{
+    if (loop != Py_None) {
+        return Py_NewRef(loop);
+    }
+    PyObject *running = aiobridge_running_loop(st);
+    return running != NULL || PyErr_Occurred() ? running : PyObject_CallNoArgs(st->get_event_loop);
+}
+
+static int
+stream_loop_is_debug(struct state *st, PyObject *loop)
+{
+    if (LIKELY(loop_is_own(st, loop))) {
+        return ((Loop *)loop)->debug;
+    }
+    Py_INCREF(loop); /* its own code may take it out of the object that asks */
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, st->str.get_debug);
+    int is_debug = debug == NULL ? -1 : PyObject_IsTrue(debug);
+    Py_XDECREF(debug);
+    Py_DECREF(loop);
+    return is_debug;
+}
+
+static inline PyObject *
+stream_new_future(struct state *st, PyObject *loop)
+{
+    if (LIKELY(loop_is_own(st, loop))) {
+        return future_new((Loop *)loop);
+    }
+    Py_INCREF(loop);
+    PyObject *future = PyObject_CallMethodNoArgs(loop, st->str.create_future);
+    Py_DECREF(loop);
+    return future;
+}
+
+static int
+stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
+{
+    PyObject *args[] = {Py_NewRef(object), argument}; /* held: what is called may take it out of where the caller has it from */
+    PyObject *result = PyObject_VectorcallMethod(name, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(object);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* A waiter that is no future of ours. asks: the method that says that nothing is to be done. */
+static COLD int
+stream_wake_by_name(struct state *st, PyObject *waiter, PyObject *exception, PyObject *asks)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(waiter, asks);
+    int leave = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    if (leave != 0) {
+        return leave < 0 ? -1 : 0;
+    }
+    return exception == NULL ? stream_call_void(waiter, st->str.set_result, Py_None)
+                             : stream_call_void(waiter, st->str.set_exception, exception);
+}
+
+static inline int
+stream_wake(struct state *st, PyObject *waiter, PyObject *exception)
+{
+    if (UNLIKELY(!future_is_exact(st, waiter))) {
+        return stream_wake_by_name(st, waiter, exception, st->str.cancelled);
+    }
+    Future *f = (Future *)waiter;
+    if (future_is_cancelled(f)) {
+        return 0;
+    }
+    return exception == NULL ? future_set_result(f, Py_None) : future_set_exception(f, exception);
+}
+
+static int
+stream_wake_unless_done(struct state *st, PyObject *waiter, PyObject *exception)
+{
+    if (!future_is_exact(st, waiter)) {
+        return stream_wake_by_name(st, waiter, exception, st->str.done);
+    }
+    return future_is_done((Future *)waiter) ? 0 : stream_wake(st, waiter, exception);
+}
+
+static COLD int
+stream_raise(PyObject *exception)
+{
+    if (!PyExceptionInstance_Check(exception)) { /* what set_exception() was given: a class, or nothing that can be raised */
+        if (PyExceptionClass_Check(exception)) {
+            PyErr_SetNone(exception);
+        }
+        else {
+            PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
+        }
+        return -1;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    return -1;
+}
+
+static COLD int
+stream_log_debug(struct state *st, PyObject *loop, const char *format, PyObject *self)
+{
+    int is_debug = stream_loop_is_debug(st, loop);
+    if (is_debug <= 0) {
+        return is_debug;
+    }
+    PyObject *done = PyObject_CallMethod(st->logger, "debug", "sO", format, self);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static PyObject *
+stream_get_field(PyObject *self, void *offset)
+{
+    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
+    return Py_NewRef(value == NULL ? Py_None : value);
+}
+
+static int
+stream_set_field(PyObject *self, PyObject *value, void *offset)
+{
+    PyObject **slot = (PyObject **)((char *)self + (size_t)offset);
+    Py_XSETREF(*slot, value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+/* ---- start_server()'s protocol factory: a C function, as it runs once per accepted connection */
+
+/* self is (StreamReader, client_connected_cb, limit, loop); the type is there for the state. */
+static PyObject *
+stream_make_protocol(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    struct state *st = PyType_GetModuleState((PyTypeObject *)PyTuple_GET_ITEM(self, 0));
+    PyObject *loop = PyTuple_GET_ITEM(self, 3);
+    PyObject *reader = stream_reader_new(st, PyTuple_GET_ITEM(self, 2), loop);
+    PyObject *protocol = reader == NULL ? NULL : stream_protocol_new(st, reader, PyTuple_GET_ITEM(self, 1), loop);
+    Py_XDECREF(reader);
+    return protocol;
+}
+
+static PyMethodDef stream_make_protocol_def = {"factory", stream_make_protocol, METH_NOARGS, NULL};
+
+/* _stream_factory(client_connected_cb, limit, loop) */
+static PyObject *
+stream_factory(PyObject *module, PyObject *args)
+{
+    PyObject *callback, *limit, *loop;
+    if (!PyArg_ParseTuple(args, "OOO:_stream_factory", &callback, &limit, &loop)) {
+        return NULL;
+    }
+    PyObject *captured = PyTuple_Pack(4, (PyObject *)state_of_module(module)->StreamReader_type, callback, limit, loop);
+    PyObject *factory = captured == NULL ? NULL : PyCFunction_New(&stream_make_protocol_def, captured);
+    Py_XDECREF(captured);
+    return factory;
+}
+
+static PyMethodDef stream_functions[] = {
+    {"_stream_factory", stream_factory, METH_VARARGS,
+     PyDoc_STR("_stream_factory($module, client_connected_cb, limit, loop, /)\n--\n\nA protocol factory for start_server.")},
+    {NULL},
+};
+
+static int
+stream_register(PyObject *module, struct state *st)
+{
+    if (stream_reader_register(module, st) < 0 || stream_protocol_register(module, st) < 0) {
+        return -1;
+    }
+    return stream_writer_register(module, st) < 0 ? -1 : PyModule_AddFunctions(module, stream_functions);
+}

@@ -1,0 +1,49 @@
+/* net/stream.h -- what StreamReader, StreamReaderProtocol and StreamWriter have in common.
+ *
+ * The three are asyncio's classes in C: same methods, same attributes (the private ones too, which programs look at and set), subclassable, each object
+ * with a __dict__.  They run on any loop; on ours bytes and wake-ups pass between transport, protocol, reader and the task that waits with no Python call.
+ *
+ * A program may override or replace any method.  So each of ours that asyncio calls through self is called by name, except on a plain object: one of
+ * exactly our type that has no attributes of its own, while nobody has put methods into the types themselves (twins_touched).
+ *
+ * Files: stream_buffer (the bytes), stream_reader (StreamReader) with stream_read (its coroutines), stream_protocol, stream_writer.
+ * asyncloop/_streams.py has open_connection and its sisters, and StreamWriter.start_tls. */
+#ifndef ASYNCLOOP_NET_STREAM_H
+#define ASYNCLOOP_NET_STREAM_H
+
+#include "core/loop.h"
+
+#define STREAM_DEFAULT_LIMIT 65536 /* asyncio.streams._DEFAULT_LIMIT */
+
+static int stream_register(PyObject *module, struct state *st) MUST_CHECK;
+
+static inline bool
+stream_is_plain(struct state *st, PyObject *self, PyTypeObject *type, PyObject *dict)
+{
+    return Py_IS_TYPE(self, type) && (dict == NULL || PyDict_GET_SIZE(dict) == 0) && !st->twins_touched;
+}
+
+/* The loop given, or for None asyncio's choice. New reference. */
+static PyObject *stream_take_loop(struct state *st, PyObject *loop_or_none);
+static int stream_loop_is_debug(struct state *st, PyObject *loop); /* loop.get_debug(): 1, 0, -1 */
+/* loop.create_future() */
+static inline PyObject *stream_new_future(struct state *st, PyObject *loop);
+/* Finish what waits unless it was cancelled: with None, or with exception. */
+static inline int stream_wake(struct state *st, PyObject *waiter, PyObject *exception_or_null) MUST_CHECK;
+/* The same unless it is done. */
+static int stream_wake_unless_done(struct state *st, PyObject *waiter, PyObject *exception_or_null) MUST_CHECK;
+/* A call whose result is dropped; argument may be NULL. */
+static int stream_call_void(PyObject *object, PyObject *name, PyObject *argument) MUST_CHECK;
+/* Raise that very exception object. */
+static COLD int stream_raise(PyObject *exception);
+/* logger.debug(format, self) when the loop is in debug mode. */
+static COLD int stream_log_debug(struct state *st, PyObject *loop, const char *format, PyObject *self);
+
+/* Attributes that are plain references, at the offset in closure: NULL shows as None and None is kept as NULL. */
+static PyObject *stream_get_field(PyObject *self, void *offset);
+static int stream_set_field(PyObject *self, PyObject *value, void *offset);
+#define STREAM_METHOD(type, name, flags, doc) {#name, (PyCFunction)(void (*)(void))type##_##name, flags, doc}
+#define STREAM_FASTCALL (METH_FASTCALL | METH_KEYWORDS)
+#define STREAM_FIELD(type, name, field) {name, stream_get_field, stream_set_field, NULL, (void *)offsetof(type, field)}
+
+#endif

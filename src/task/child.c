@@ -1,0 +1,205 @@
+/* task/child.c -- see child.h. */
+#include "task/child.h"
+
+#include "core/aiobridge.h"
+#include "task/coro.h"
+#include "task/task.h"
+
+/* ---- reading one */
+
+static int
+child_ask(PyObject *object, PyObject *method_name)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(object, method_name);
+    int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return is_true;
+}
+
+static inline int
+child_is_done(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child)) ? ((Future *)child)->state != FUTURE_PENDING : child_ask(child, st->str.done);
+}
+
+static int
+child_is_cancelled(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child)) ? ((Future *)child)->state == FUTURE_CANCELLED : child_ask(child, st->str.cancelled);
+}
+
+static inline int
+child_cancel(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child)) ? future_cancel_any(st, child, NULL) : child_ask(child, st->str.cancel);
+}
+
+static inline PyObject *
+child_result(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child)) ? future_result((Future *)child) : PyObject_CallMethodNoArgs(child, st->str.result);
+}
+
+static inline bool
+child_is_plainly_done(struct state *st, PyObject *child)
+{
+    return future_is_exact(st, child) && ((Future *)child)->state == FUTURE_FINISHED && !((Future *)child)->has_exception;
+}
+
+static int
+child_ignore(struct state *st, PyObject *child)
+{
+    if (LIKELY(future_is_exact(st, child))) {
+        ((Future *)child)->log_traceback = false;
+        return 0;
+    }
+    int is_cancelled = child_ask(child, st->str.cancelled);
+    if (is_cancelled != 0) {
+        return is_cancelled < 0 ? -1 : 0;
+    }
+    PyObject *exception = PyObject_CallMethodNoArgs(child, st->str.exception);
+    Py_XDECREF(exception);
+    return exception == NULL ? -1 : 0;
+}
+
+static int
+child_outcome(struct state *st, PyObject *child, PyObject **value)
+{
+    if (LIKELY(future_is_exact(st, child))) {
+        Future *f = (Future *)child;
+        if (f->state == FUTURE_CANCELLED) {
+            return CHILD_CANCELLED;
+        }
+        if (UNLIKELY(f->state == FUTURE_PENDING)) {
+            future_raise(f);
+            return -1;
+        }
+        f->log_traceback = false;
+        *value = Py_NewRef(f->result);
+        return f->has_exception ? CHILD_EXCEPTION : CHILD_RESULT;
+    }
+    int is_cancelled = child_ask(child, st->str.cancelled);
+    if (is_cancelled != 0) {
+        return is_cancelled < 0 ? -1 : CHILD_CANCELLED;
+    }
+    PyObject *outcome = PyObject_CallMethodNoArgs(child, st->str.exception);
+    if (outcome == NULL) {
+        return -1;
+    }
+    bool is_exception = outcome != Py_None;
+    if (!is_exception) {
+        Py_SETREF(outcome, PyObject_CallMethodNoArgs(child, st->str.result));
+        if (outcome == NULL) {
+            return -1;
+        }
+    }
+    *value = outcome;
+    return is_exception ? CHILD_EXCEPTION : CHILD_RESULT;
+}
+
+/* ---- making one */
+
+static bool
+child_loop_makes_tasks(struct state *st, Loop *loop)
+{
+    PyObject *name = st->str.create_task;
+    if (loop->task_factory != NULL || loop->state == LOOP_CLOSED || _PyType_Lookup(Py_TYPE(loop), name) != _PyType_Lookup(st->Loop_type, name)) {
+        return false;
+    }
+    int is_replaced = loop->dict == NULL ? 0 : PyDict_Contains(loop->dict, name);
+    if (UNLIKELY(is_replaced < 0)) { /* a key of the dict that cannot be compared: to be looked up by who calls it */
+        PyErr_Clear();
+    }
+    return is_replaced == 0;
+}
+
+static PyObject *
+child_ensure_future(struct state *st, PyObject *argument, PyObject *loop)
+{
+    if (PyCoro_CheckExact(argument) || coro_is(st, argument)) {
+        Loop *own = loop == NULL ? loop_running_borrowed(st) : loop_is_own(st, loop) ? (Loop *)loop : NULL;
+        if (own != NULL && child_loop_makes_tasks(st, own)) {
+            return task_new(own, argument, NULL, NULL, false);
+        }
+    }
+    else if (future_is_exact(st, argument) && (loop == NULL || ((Future *)argument)->loop == loop)) {
+        return Py_NewRef(argument);
+    }
+    PyObject *args[] = {argument, loop == NULL ? Py_None : loop};
+    return PyObject_Vectorcall(st->ensure_future, args, 1, st->kw_loop);
+}
+
+/* ---- watching one */
+
+static inline bool
+child_takes_entry(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child) && ((Future *)child)->is_own);
+}
+
+static COLD int
+child_note(struct state *st, PyObject *child, PyObject *waiter, bool is_add)
+{
+    if (future_is_own(st, child)) {
+        return is_add ? awaited_by_add((Future *)child, waiter) : awaited_by_discard((Future *)child, waiter);
+    }
+    PyObject *args[] = {child, waiter};
+    PyObject *done = PyObject_Vectorcall(is_add ? st->add_to_awaited_by : st->discard_from_awaited_by, args, 2, NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static inline int
+child_note_waiter(struct state *st, PyObject *child, PyObject *waiter)
+{
+    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
+        return 0;
+    }
+    return child_note(st, child, waiter, true);
+}
+
+static inline int
+child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter)
+{
+    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
+        return 0;
+    }
+    return child_note(st, child, waiter, false);
+}
+
+static COLD int
+child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, enum callback_kind kind)
+{
+    PyObject *callable = callback_callable(watcher, kind);
+    PyObject *done = callable == NULL ? NULL : PyObject_CallMethodOneArg(child, method, callable);
+    Py_XDECREF(callable);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+child_watch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
+{
+    if (child_takes_entry(st, child)) {
+        Future *f = (Future *)child;
+        struct callback cb = {watcher, CALLBACK_MARK(kind)};
+        return LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context) : callback_schedule(f, &cb);
+    }
+    if (child_note_waiter(st, child, waiter) < 0) {
+        return -1;
+    }
+    return child_call_with_callable(child, st->str.add_done_callback, watcher, kind);
+}
+
+static int
+child_unwatch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
+{
+    if (child_takes_entry(st, child)) {
+        callbacks_remove_entry((Future *)child, watcher, CALLBACK_MARK(kind));
+        return 0;
+    }
+    if (child_forget_waiter(st, child, waiter) < 0) {
+        return -1;
+    }
+    return child_call_with_callable(child, st->str.remove_done_callback, watcher, kind);
+}

@@ -1,0 +1,257 @@
+#include "task/ensure.h"
+
+#include "core/aiobridge.h"
+#include "core/args.h"
+#include "task/future.h"
+#include "task/task.h"
+
+static int
+ensure_is_future(struct state *st, PyObject *object)
+{
+    if (LIKELY(future_is_exact(st, object))) {
+        return 1;
+    }
+    PyObject *answer = PyObject_CallOneArg(st->isfuture, object);
+    int is_future = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    Py_XDECREF(answer);
+    return is_future;
+}
+
+static int
+ensure_is_coroutine(struct state *st, PyObject *object)
+{
+    return task_is_coroutine(st, object);
+}
+
+static PyObject *
+ensure_event_loop(struct state *st)
+{
+    Loop *running = loop_running_borrowed(st);
+    return running != NULL ? Py_NewRef(running) : PyObject_CallNoArgs(st->get_event_loop);
+}
+
+/* ---- ensure_future */
+
+static PyObject *
+ensure_loop_of(struct state *st, PyObject *future)
+{
+    PyObject *get_loop;
+    if (future_is_exact(st, future) && ((Future *)future)->loop != NULL) {
+        return Py_NewRef(((Future *)future)->loop);
+    }
+    if (compat_get_optional_attr(future, st->str.get_loop, &get_loop) < 0) {
+        return NULL;
+    }
+    if (get_loop == NULL) {
+        return PyObject_GetAttr(future, st->str._loop);
+    }
+    PyObject *loop = PyObject_CallNoArgs(get_loop);
+    Py_DECREF(get_loop);
+    return loop;
+}
+
+static PyObject *
+ensure_same_loop(struct state *st, PyObject *future, PyObject *loop)
+{
+    if (loop != Py_None) {
+        PyObject *own = ensure_loop_of(st, future);
+        Py_XDECREF(own); /* only compared */
+        if (own != loop) {
+            if (own != NULL) {
+                PyErr_SetString(PyExc_ValueError, "The future belongs to a different loop than the one specified as the loop argument");
+            }
+            return NULL;
+        }
+    }
+    return Py_NewRef(future);
+}
+
+/* loop.create_task(coro); a loop that refuses with a RuntimeError leaves a coroutine that nobody will run: it is closed. */
+static PyObject *
+ensure_create_task(struct state *st, PyObject *loop, PyObject *coro)
+{
+    PyObject *task = PyObject_CallMethodOneArg(loop, st->str.create_task, coro);
+    if (UNLIKELY(task == NULL) && PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        PyObject *raised = compat_take_raised();
+        PyObject *done = PyObject_CallMethodNoArgs(coro, st->str.close);
+        if (done == NULL) {
+            Py_DECREF(raised);
+            return NULL;
+        }
+        Py_DECREF(done);
+        compat_set_raised(raised);
+    }
+    return task;
+}
+
+static PyObject *
+ensure_future(struct state *st, PyObject *object, PyObject *loop)
+{
+    int is_future = ensure_is_future(st, object);
+    if (is_future != 0) {
+        return is_future < 0 ? NULL : ensure_same_loop(st, object, loop);
+    }
+    int is_coroutine = task_is_coroutine(st, object);
+    if (is_coroutine < 0) {
+        return NULL;
+    }
+    PyObject *own = loop != Py_None ? loop : (PyObject *)loop_running_borrowed(st);
+    if (LIKELY(is_coroutine && own != NULL)) {
+        Py_INCREF(own);
+        PyObject *task = ensure_create_task(st, own, object);
+        Py_DECREF(own);
+        return task;
+    }
+    PyObject *args[] = {object, loop};
+    return PyObject_Vectorcall(st->ensure_future, args, 1, st->kw_loop);
+}
+
+static PyObject *
+module_ensure_future(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro_or_future", "loop"};
+    static const struct args_signature signature = {"ensure_future", names, 1, 1, 2, false};
+    PyObject *given[2];
+    if (args_bind(&signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    return ensure_future(state_of_module(module), given[0], given[1] == NULL ? Py_None : given[1]);
+}
+
+/* ---- create_task */
+
+static PyObject *
+ensure_running_loop(struct state *st)
+{
+    PyObject *loop = aiobridge_running_loop(st);
+    if (loop == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+    }
+    return loop;
+}
+
+/* The keywords go on as they are: asyncio's function is create_task(coro, **kwargs). */
+static PyObject *
+ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro"};
+    static const struct args_signature signature = {"create_task", names, 1, 1, 1, false};
+    PyObject *given[1];
+    Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    bool has_coro = n_args == 1;
+    for (Py_ssize_t i = 0; n_args == 0 && i < n_keywords; i++) {
+        has_coro = has_coro || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0;
+    }
+    if (n_args == 1 && UNLIKELY(n_keywords > 0) && args_find_keyword(kwnames, args + 1, "coro") != NULL) {
+        PyErr_SetString(PyExc_TypeError, "create_task() got multiple values for argument 'coro'");
+        return NULL;
+    }
+    if (UNLIKELY(!has_coro)) {
+        (void)!args_bind(&signature, args, n_args, NULL, given); /* the TypeError */
+        return NULL;
+    }
+    PyObject *loop = ensure_running_loop(st);
+    PyObject **stack = loop == NULL ? NULL : PyMem_Malloc((size_t)(1 + n_args + n_keywords) * sizeof *stack), *task = NULL;
+    if (stack != NULL) {
+        stack[0] = loop;
+        memcpy(stack + 1, args, (size_t)(n_args + n_keywords) * sizeof *stack);
+        task = PyObject_VectorcallMethod(st->str.create_task, stack, (size_t)(1 + n_args), kwnames);
+        PyMem_Free(stack);
+    }
+    else if (loop != NULL) {
+        PyErr_NoMemory();
+    }
+    Py_XDECREF(loop);
+    return task;
+}
+
+/* Up to 3.12: create_task(coro) or create_task(coro, context=context), then the name. */
+static PyObject *
+ensure_create_task_then_name(struct state *st, PyObject *coro, PyObject *name, PyObject *context)
+{
+    PyObject *loop = ensure_running_loop(st), *args[] = {loop, coro, context};
+    PyObject *task = loop == NULL ? NULL : PyObject_VectorcallMethod(st->str.create_task, args, 2, context == Py_None ? NULL : st->kw_context);
+    Py_XDECREF(loop);
+    if (task == NULL || name == Py_None) {
+        return task;
+    }
+    if (Py_IS_TYPE(task, st->Task_type)) {
+        if (task_set_name((Task *)task, name) < 0) {
+            Py_CLEAR(task);
+        }
+        return task;
+    }
+    PyObject *function_args[] = {task, name}, *done = PyObject_Vectorcall(st->set_task_name, function_args, 2, NULL);
+    if (done == NULL) {
+        Py_CLEAR(task);
+    }
+    Py_XDECREF(done);
+    return task;
+}
+
+static PyObject *
+module_create_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro", "name", "context"};
+    static const struct args_signature signature = {"create_task", names, 1, 1, 3, false};
+    struct state *st = state_of_module(module);
+    if (st->create_task_takes_any) {
+        return ensure_create_task_with_keywords(st, args, n_args, kwnames);
+    }
+    PyObject *given[3];
+    if (args_bind(&signature, args, n_args, kwnames, given) < 0) {
+        return NULL;
+    }
+    PyObject *name = given[1] == NULL ? Py_None : given[1], *context = given[2] == NULL ? Py_None : given[2];
+    if (st->set_task_name != NULL) {
+        return ensure_create_task_then_name(st, given[0], name, context);
+    }
+    PyObject *loop = ensure_running_loop(st), *stack[] = {loop, given[0], name, context};
+    PyObject *keywords = context == Py_None ? st->kw_name : st->kw_name_context;
+    PyObject *task = loop == NULL ? NULL : PyObject_VectorcallMethod(st->str.create_task, stack, 2, keywords);
+    Py_XDECREF(loop);
+    return task;
+}
+
+static PyMethodDef ensure_functions[] = {
+    {"create_task", FUTURE_FASTCALL(module_create_task), METH_FASTCALL | METH_KEYWORDS,
+     "Run a coroutine as a task of the running loop; returns the task.\n\n"
+     "name, context: the task's.  Raises: RuntimeError (no running loop), TypeError (no coroutine).  Source: asyncio.create_task."},
+    {"ensure_future", FUTURE_FASTCALL(module_ensure_future), METH_FASTCALL | METH_KEYWORDS,
+     "ensure_future($module, /, coro_or_future, *, loop=None)\n--\n\n"
+     "A future itself, or a task of a coroutine or another awaitable.\n\n"
+     "loop: whose task it is; None takes the running or the current one.\n"
+     "Raises: TypeError (nothing that can be awaited), ValueError (a future of another loop).  Source: asyncio.ensure_future."},
+    {NULL},
+};
+
+/* Which of the signatures create_task has had is this asyncio's? */
+static int
+ensure_read_create_task(struct state *st)
+{
+    PyObject *function = NULL, *code = NULL, *flags = NULL;
+    int rc = -1;
+    if (future_import(&function, "asyncio.tasks", "create_task") == 0) {
+        code = PyObject_GetAttrString(function, "__code__");
+        flags = code == NULL ? NULL : PyObject_GetAttrString(code, "co_flags");
+        st->create_task_takes_any = flags != NULL && (PyLong_AsLong(flags) & CO_VARKEYWORDS) != 0;
+        PyErr_Clear(); /* somebody else's function, perhaps in C: that of the version */
+        st->create_task_takes_any = st->create_task_takes_any || (flags == NULL && COMPAT_FACTORY_KEYWORDS);
+        rc = 0;
+    }
+    Py_XDECREF(function);
+    Py_XDECREF(code);
+    Py_XDECREF(flags);
+    return rc;
+}
+
+static int
+ensure_register(PyObject *module, struct state *st)
+{
+    if (ensure_read_create_task(st) < 0 || (st->kw_name = PyTuple_Pack(1, st->str.name)) == NULL
+        || (st->kw_name_context = PyTuple_Pack(2, st->str.name, st->str.context)) == NULL
+        || (COMPAT_TASK_NAMED_AFTERWARDS && future_import(&st->set_task_name, "asyncio.tasks", "_set_task_name") < 0)) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, ensure_functions);
+}

@@ -1,0 +1,63 @@
+/* task/timeout.h -- Timeout: a block of a task that is cancelled at a time; what timeout(), timeout_at() and wait_for (3.12+) are made of.
+ *
+ *     CREATED --enter--> ENTERED --on_due--> EXPIRING --exit--> EXPIRED        (the task was cancelled; exit turns that into TimeoutError)
+ *                           |---------------exit--------------> EXITED
+ *
+ * On an own loop the timer is in here and a deadline that passed already is a ready entry, so nothing is allocated; on any other loop it is that loop's
+ * TimerHandle.  An entry that is in the ready ring cannot be taken out: it is counted in n_stale and does nothing when its turn comes (they run in the
+ * order they were pushed).  While there are such, all in the ring of `loop`, an alarm on a second own loop is a TimerHandle too.
+ * Ownership: the loop's heap, and the ring, own the Timeout while is_armed or n_stale.  Units: seconds of the loop's clock.  Thread: the loop's. */
+#ifndef ASYNCLOOP_TASK_TIMEOUT_H
+#define ASYNCLOOP_TASK_TIMEOUT_H
+
+#include "task/future.h"
+
+enum timeout_state { TIMEOUT_CREATED, TIMEOUT_ENTERED, TIMEOUT_EXPIRING, TIMEOUT_EXPIRED, TIMEOUT_EXITED };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *when;   /* as it was given, None for never; NULL: a float that is not made yet */
+    double seconds;   /* the same, if is_number */
+    Loop *loop;       /* ours, on which it was armed last, or NULL */
+    PyObject *handle; /* of another loop */
+    PyObject *task;   /* that entered */
+    PyObject *dict, *weakrefs;
+    struct timer timer;
+    long n_cancelling; /* of the task when it entered */
+    uint32_t n_stale;
+    uint8_t state; /* enum timeout_state */
+    bool is_number;
+    bool is_armed; /* timer, entry or handle is to come */
+} Timeout;
+
+static int timeout_register(PyObject *module, struct state *st) MUST_CHECK;
+
+/* timeout(delay), with the running loop's time; NULL with RuntimeError where none runs. New reference. */
+static Timeout *timeout_in(struct state *st, PyObject *delay);
+static int timeout_enter(Timeout *t, struct state *st) MUST_CHECK;
+/* The block is left, with exception or NULL. 0: as it was; -1: with something else raised.  raises_by: what a `raise` in asyncio's code would be. */
+static int timeout_exit(Timeout *t, struct state *st, PyObject *exception_type, PyObject *exception, bool is_handled) MUST_CHECK;
+static int timeout_reschedule(Timeout *t, struct state *st, PyObject *when) MUST_CHECK;
+
+/* TimeoutError from exception. New reference. */
+static PyObject *timeout_error_from(PyObject *exception);
+
+/* The running loop of any kind, or RuntimeError('no running event loop'). New reference. */
+static PyObject *timeout_running_loop(struct state *st);
+/* loop.time() + delay of an own loop; NaN means now. */
+static int timeout_deadline(Loop *loop, PyObject *delay, double *when) MUST_CHECK;
+
+/* The same time on another loop: the handle of loop.call_later(delay, a callable of due and self). New reference. */
+static PyObject *timeout_call_later(struct state *st, PyObject *loop, PyObject *delay, PyMethodDef *due, PyObject *self);
+/* Cancel it and forget it. Keeps a raised exception; an error of cancel() goes to sys.unraisablehook. */
+static void timeout_drop_handle(struct state *st, PyObject **handle);
+
+/* ---- for timeout_type.c */
+static PyObject *timeout_when(Timeout *t);
+static Timeout *timeout_alloc(struct state *st);
+static int timeout_set_when(Timeout *t, PyObject *when) MUST_CHECK;
+static void timeout_disarm(Timeout *t, struct state *st);
+static void timeout_clear(Timeout *t);
+static int timeout_on_due(Loop *loop, PyObject *self, PyObject *arg);
+
+#endif

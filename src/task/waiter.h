@@ -1,0 +1,41 @@
+/* task/waiter.h -- Waiter: a future that is set when enough children are done, or when time is up. wait, and wait_for where it cancels, block on it.
+ *
+ * It only releases: who waits looks at the children itself.  On an own loop the timer is in here; on any other loop it is that loop's TimerHandle.
+ * Ownership: owns its future and children; the children's callbacks own it (callbacks.c, CALLBACK_WAITER), and the loop's heap while the timer runs.
+ * Thread: the loop's. */
+#ifndef ASYNCLOOP_TASK_WAITER_H
+#define ASYNCLOOP_TASK_WAITER_H
+
+#include "task/future.h"
+
+enum waiter_mode { WAITER_FIRST_COMPLETED, WAITER_FIRST_EXCEPTION, WAITER_ALL_COMPLETED };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *loop;
+    PyObject *future;
+    PyObject *children; /* a tuple */
+    PyObject *handle;   /* another loop's, or NULL */
+    PyObject *task;     /* 3.14+: that waits, or NULL */
+    struct timer timer;
+    Py_ssize_t n_left;
+    uint8_t mode;
+    bool is_own; /* the loop, and the future with it */
+} Waiter;
+
+static int waiter_register(PyObject *module, struct state *st) MUST_CHECK;
+
+/* For these children, on the running loop (RuntimeError where there is none); not watching yet.  is_edge: the call graph is to show who waits. */
+static Waiter *waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_edge);
+static int waiter_start_timer(Waiter *w, struct state *st, PyObject *delay) MUST_CHECK; /* seconds */
+static int waiter_watch(Waiter *w, struct state *st) MUST_CHECK;
+/* No timer and no callback of it stays behind. Keeps a raised exception, unless this raises another. */
+static int waiter_stop(Waiter *w, struct state *st) MUST_CHECK;
+static void waiter_stop_timer(Waiter *w, struct state *st);
+
+/* callbacks.c */
+static int waiter_child_ready(Loop *loop, PyObject *self, PyObject *child);
+static PyObject *waiter_child_called(PyObject *self, PyObject *child); /* the same for other futures */
+static PyObject *waiter_waiter_borrowed(PyObject *self);
+
+#endif

@@ -1,0 +1,122 @@
+"""The source keeps its shape: layers, one place for version differences, a complete map, no writable statics, short functions."""
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import sidebyside
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_fds", "loop_type", "module"]
+SOURCES = sorted(path for path in SRC.rglob("*.[ch]") if path.name != "_asyncloop.c")
+
+pytestmark = pytest.mark.skipif(not SOURCES, reason="the C sources are not beside these tests (installed package)")
+
+
+def layer_of(path):
+    """The layer a path relative to src/ is in: its folder, or its stem when it lies in src/ itself."""
+    parts = pathlib.PurePath(path).parts
+    return parts[0] if len(parts) > 1 else pathlib.PurePath(parts[0]).stem
+
+
+def test_includes_go_down_only():
+    wrong = []
+    for path in SOURCES:
+        own = path.relative_to(SRC)
+        for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M):
+            if (path.parent / included).exists() and "/" not in included:
+                included = str(own.parent / included)
+            if LAYERS.index(layer_of(included)) > LAYERS.index(layer_of(own)):
+                wrong.append(f"{own} includes {included}")
+    assert wrong == []
+
+
+def test_the_build_lists_the_layers_in_order():
+    listed = re.findall(r'^\s*#\s*include\s+"([^"]+\.c)"', (SRC / "_asyncloop.c").read_text(), re.M)
+    assert sorted(listed) == sorted(str(path.relative_to(SRC)) for path in SOURCES if path.suffix == ".c")
+    order = [LAYERS.index(layer_of(name)) for name in listed]
+    assert order == sorted(order)
+
+
+def test_the_map_names_every_file():
+    text = (SRC / "README.md").read_text()
+    missing = [str(path.relative_to(SRC)) for path in SOURCES if path.suffix == ".c" and path.stem not in text]
+    assert missing == []
+
+
+def test_version_differences_have_one_place():
+    allowed = {"base/compat.h", "core/aiobridge.c", "core/aiobridge.h"}
+    wrong = [str(path.relative_to(SRC)) for path in SOURCES
+             if re.search(r"\b(PY_VERSION_HEX|Py_GIL_DISABLED|PY_(MAJOR|MINOR|MICRO)_VERSION)\b", path.read_text())]
+    assert set(wrong) <= allowed
+    python_h = [str(path.relative_to(SRC)) for path in SOURCES if re.search(r"#\s*include\s*<Python\.h>", path.read_text())]
+    assert python_h == ["base/compat.h"]
+
+
+def test_the_plain_layer_knows_no_python():
+    wrong = {str(path.relative_to(SRC)): found for path in SOURCES if layer_of(path.relative_to(SRC)) == "plain"
+             if (found := re.findall(r"\bPy[A-Z_]\w*", re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)))}
+    assert wrong == {}
+
+
+# What may be writable: tables CPython's API wants without const, and what the compiler's start-up code brings.
+TABLES = re.compile(r".*(_methods|_functions|_members|_getset|_getsets|_slots|_spec|_def|_module|_as_async)(\.\d+)?$|^Py\w+_spec$")
+RUNTIME = {"completed.0", "__dso_handle", "__TMC_END__", "_edata", "__bss_start", "_end", "__data_start", "data_start"}
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf (binutils) is not installed")
+def test_no_writable_statics():
+    """State belongs to a module, a loop or an object: two interpreters share nothing."""
+    native = sidebyside.subject._asyncloop
+    sections = {}
+    for line in subprocess.run(["readelf", "-SW", native.__file__], text=True, capture_output=True, check=True).stdout.splitlines():
+        if match := re.match(r"\s*\[\s*(\d+)\]\s+(\S+)", line):
+            sections[match[1]] = match[2]
+    found = []
+    for line in subprocess.run(["readelf", "-sW", native.__file__], text=True, capture_output=True, check=True).stdout.splitlines():
+        fields = line.split()
+        if len(fields) == 8 and fields[3] in ("OBJECT", "TLS") and fields[6] in sections:
+            name, section = fields[7], sections[fields[6]]
+            if section.startswith((".data", ".bss", ".tbss", ".tdata")) and not section.startswith(".data.rel.ro"):
+                if name not in RUNTIME and not TABLES.match(name) and not name.startswith(("__gcov", "__asan", "__odr_asan", "__ubsan",
+                                                                                        ".L")):
+                    found.append(f"{name} in {section}")
+    assert sorted(set(found)) == []
+
+
+def functions(text):
+    """(name, lines) of each function: from the line with its name to the closing brace in the first column."""
+    lines = text.splitlines()
+    start = None
+    for number, line in enumerate(lines):
+        if re.match(r"^[A-Za-z_].*\(", line) and not line.rstrip().endswith(";"):
+            start = number
+        elif line == "}" and start is not None:
+            name = re.search(r"(\w+)\s*\(", lines[start])
+            yield name[1], number - start + 1
+            start = None
+
+
+def test_functions_and_files_are_short():
+    long_functions = [f"{path.relative_to(SRC)}: {name} has {n} lines" for path in SOURCES if path.suffix == ".c"
+                      for name, n in functions(path.read_text()) if n > 75]
+    long_files = [f"{path}: {n} lines" for path in [*SOURCES, *sorted((ROOT / "asyncloop").glob("*.py"))]
+                  if (n := len(path.read_text().splitlines())) > 900]
+    assert long_functions + long_files == []
+
+
+def test_nothing_left_for_later():
+    marks = [f"{path.relative_to(ROOT)}: {word}" for path in [*SOURCES, *sorted((ROOT / "asyncloop").glob("*.py*"))]
+             if path.is_file() and path.suffix in (".c", ".h", ".py", ".pyi")
+             for word in re.findall(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b", path.read_text())]
+    assert marks == []
+
+
+def test_these_checks_can_fail(tmp_path):
+    assert layer_of("plain/ring.h") == "plain" and layer_of("module.c") == "module"
+    body = "static int\nlong_one(int a)\n{\n" + "    a++;\n" * 80 + "}\n"
+    assert list(functions(body)) == [("long_one", 83)]
+    assert TABLES.match("Loop_methods") and TABLES.match("kept_slots.3") and not TABLES.match("cache")

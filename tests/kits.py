@@ -1,0 +1,55 @@
+"""The loops under test, and the classes used on them.  No pytest here: child processes import it too.
+
+The oracle is asyncio's loop with asyncio's classes; the kits compared with it are ours (our loop, our classes), our classes on
+asyncio's loop, and asyncio's classes on our loop.
+
+ASYNCLOOP_TEST_SUBJECT names another module in asyncloop's place (asyncio: are the scenarios themselves steady?  uvloop: do they
+notice a difference?).
+"""
+import asyncio
+import importlib
+import os
+import warnings
+
+SUBJECT = os.environ.get("ASYNCLOOP_TEST_SUBJECT", "asyncloop")
+# Slow builds (sanitizers) multiply every time limit by this.
+PATIENCE = float(os.environ.get("ASYNCLOOP_TEST_PATIENCE", "1"))
+# The loops of the tests that run on each by itself.  asyncio's needs no second run when only our TLS engine differs.
+KINDS = ["asyncloop"] if os.environ.get("ASYNCLOOP_TLS") == "portable" else ["asyncio", "asyncloop"]
+
+with open("/proc/self/maps") as maps:
+    SANITIZED = "libasan" in maps.read()
+
+subject = importlib.import_module(SUBJECT)
+
+
+class Kit:
+    """A kind of loop, and the Future, Task, sleep and gather used on it."""
+
+    def __init__(self, name, loops, classes):
+        self.name = name
+        self.loops = loops
+        self.classes = classes
+        self.new_loop = loops.new_event_loop
+        self.Future = getattr(classes, "Future", asyncio.Future)
+        self.Task = getattr(classes, "Task", asyncio.Task)
+        self.sleep = getattr(classes, "sleep", asyncio.sleep)
+        self.gather = getattr(classes, "gather", asyncio.gather)
+
+    def policy(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if self.loops is asyncio:
+                return asyncio.DefaultEventLoopPolicy()
+            return self.loops.EventLoopPolicy()
+
+    def __repr__(self):
+        return self.name
+
+
+ORACLE = Kit("asyncio", asyncio, asyncio)
+OURS = Kit("asyncloop", subject, subject)
+OUR_CLASSES = Kit("our_classes", asyncio, subject)
+NATIVE_CLASSES = Kit("native_classes", subject, asyncio)
+KITS = {kit.name: kit for kit in (ORACLE, OURS, OUR_CLASSES, NATIVE_CLASSES)}
+MIXED = ("asyncloop", "our_classes", "native_classes")
