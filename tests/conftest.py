@@ -26,6 +26,8 @@ class Hung(KeyboardInterrupt):
 
 def pytest_configure(config):
     global _real_stderr
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: Ctrl-C is among what is tested
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _real_stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.addinivalue_line("markers", "limit(seconds): time limit of this test instead of %d s" % LIMIT_SECONDS)
     config.addinivalue_line("filterwarnings", "error::ResourceWarning")
