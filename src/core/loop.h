@@ -83,6 +83,7 @@ typedef struct Loop {
     bool stepping;          /* inside the step of a task of ours: its being the current task is no leftover */
     bool has_own_time;      /* time() is overridden: ask Python (loop_now) */
     volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
+    uint8_t patient_connections; /* so many that are accepted next are not read before the poller reports them (net/sock_transport.c) */
     uint32_t passes_to_poll; /* passes left until the next poll while there is work */
     uint64_t polled_coarse_ns;
     struct gate handle_done; /* for threads that cancel a handle of call_soon_threadsafe while it runs */

@@ -88,6 +88,7 @@ listener_open_connection(Loop *loop, Listener *l, int fd, const struct sockaddr_
         rc = listener_on_failed_connection(loop, protocol);
     }
     else {
+        t->reads_first = true;
         rc = transport_keep_name(t, &t->peer_name, loop->st->str.peername, address, n_bytes);
         if (server != NULL) {
             server_attach((Server *)server, t);

@@ -84,6 +84,12 @@ protocol_call_on_bytes(struct protocol *p, const char *bytes, size_t n_bytes)
 }
 
 static inline int
+protocol_try_bytes(struct protocol *p, const char *bytes, size_t n_bytes)
+{
+    return p->sink->try_bytes == NULL ? 0 : p->sink->try_bytes(p->object, bytes, n_bytes);
+}
+
+static inline int
 protocol_call_data_received(struct state *st, struct protocol *p, PyObject *data)
 {
     if (p->sink != NULL) {

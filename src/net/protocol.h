@@ -21,6 +21,9 @@ struct sink {
     /* The transport is flushing, its own queue is empty and the kernel takes more: hand it what waits by transport_send_now. May be NULL.
      * -1 only with SystemExit or KeyboardInterrupt: the sink deals with its errors. */
     int (*on_room)(PyObject *self);
+    /* Take the bytes if no Python code has to run for it: 1; 0: nothing was done, on_bytes is to have them; -1: MemoryError.  It may be called in any
+     * context and while a task is the current one.  May be NULL. */
+    int (*try_bytes)(PyObject *self, const char *bytes, size_t n_bytes);
 };
 
 struct protocol {
@@ -38,6 +41,7 @@ static void protocol_clear(struct protocol *p);
 static int protocol_call_connection_made(struct state *st, struct protocol *p, PyObject *transport) MUST_CHECK;
 static int protocol_call_data_received(struct state *st, struct protocol *p, PyObject *data) MUST_CHECK;
 static int protocol_call_on_bytes(struct protocol *p, const char *bytes, size_t n_bytes) MUST_CHECK; /* of a sink */
+static inline int protocol_try_bytes(struct protocol *p, const char *bytes, size_t n_bytes) MUST_CHECK; /* of a sink */
 static int protocol_call_datagram_received(struct state *st, struct protocol *p, PyObject *data, PyObject *address) MUST_CHECK;
 static int protocol_call_error_received(struct state *st, struct protocol *p, PyObject *exception) MUST_CHECK;
 /* *view is filled and must be released; an empty buffer is asyncio's RuntimeError. */

@@ -36,8 +36,10 @@ sock_on_eof(Transport *t)
 static COLD int
 sock_on_no_data(Transport *t, ssize_t n)
 {
+    enum { SOCK_PATIENT_CONNECTIONS = 31 };
     Loop *loop = t->loop;
     if (n < 0 && sock_would_block(n)) {
+        loop->patient_connections = t->reads_first ? SOCK_PATIENT_CONNECTIONS : loop->patient_connections;
         return 0;
     }
     loop_leave_task(loop);
@@ -141,12 +143,23 @@ sock_read_to_sink(Transport *t)
         return sock_on_no_data(t, n);
     }
     sock_adapt_read_size(t, (size_t)n);
+    const char *report = t->protocol.sink->report;
+    int rc = protocol_try_bytes(&t->protocol, buffer, (size_t)n);
+    if (LIKELY(rc > 0)) {
+        return 0;
+    }
+    PyObject *raised = rc < 0 ? compat_take_raised() : NULL;
     loop_leave_task(loop);
     if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
+        Py_XDECREF(raised);
         return -1;
     }
-    const char *report = t->protocol.sink->report;
-    int rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
+    if (rc < 0) {
+        compat_set_raised(raised);
+    }
+    else {
+        rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
+    }
     if (UNLIKELY(rc < 0)) {
         rc = transport_fatal_error(t, report);
     }
@@ -196,6 +209,46 @@ sock_on_readable(Loop *loop, PyObject *self, PyObject *arg)
         return sock_read_to_sink(t);
     }
     return t->protocol.is_buffered ? sock_read_into_buffer(t) : sock_read_data(t);
+}
+
+/* Is reading on, and the poller does not know of it yet? */
+static inline bool
+sock_is_unwatched(Transport *t)
+{
+    return t->read_watched && t->n_lost == 0 && watch_owner_borrowed(t->loop, t->fd, WATCH_READ, sock_on_readable) != (PyObject *)t;
+}
+
+/* Ready entry: the first read of an accepted connection, in the pass in which the poller would first report it.  Who connects to a server mostly speaks
+ * first, and what was said is here by now; a connection that ends with this read costs the poller nothing. */
+static int
+sock_on_first_read(Loop *loop, PyObject *self, PyObject *arg)
+{
+    Transport *t = (Transport *)self;
+    int rc = sock_is_unwatched(t) ? sock_on_readable(loop, self, arg) : 0;
+    PyObject *raised = compat_take_raised(); /* reading goes on even when the loop is left */
+    t->reads_first = false;
+    if (sock_is_unwatched(t) && transport_start_reading(t) < 0 && transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
+        rc = -1;
+    }
+    if (raised != NULL) {
+        compat_set_raised(raised);
+    }
+    return rc;
+}
+
+/* The first time; resume_reading() asks the poller.  Where a first read found nothing the next connections ask the poller too. */
+static int
+sock_start_reading(Transport *t)
+{
+    if (!t->reads_first || t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
+        return transport_start_reading(t);
+    }
+    if (t->loop->patient_connections > 0) {
+        t->loop->patient_connections--;
+        return transport_start_reading(t);
+    }
+    t->read_watched = true;
+    return loop_ready_push(t->loop, sock_on_first_read, (PyObject *)t, NULL);
 }
 
 /* ---- writing when there is room again */
@@ -279,7 +332,7 @@ sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
     }
     PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    if (transport_is_reading(t) && !t->read_watched && transport_start_reading(t) < 0 &&
+    if (transport_is_reading(t) && !t->read_watched && sock_start_reading(t) < 0 &&
         transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
         rc = -1;
     }

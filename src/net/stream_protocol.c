@@ -60,7 +60,30 @@ stream_protocol_on_bytes(PyObject *self, const char *bytes, size_t n)
     return rc;
 }
 
-static const struct sink stream_protocol_sink = {stream_protocol_on_bytes, "Fatal error: protocol.data_received() call failed."};
+/* Into the buffer of a plain reader that has room: a wake-up of our task is the most that follows. */
+static int
+stream_protocol_try_bytes(PyObject *self, const char *bytes, size_t n)
+{
+    StreamProtocol *p = (StreamProtocol *)self;
+    struct state *st = state_of(self);
+    PyObject *reader = NULL;
+    if (UNLIKELY(!stream_protocol_is_plain(st, self) || p->reader_ref == NULL || !PyWeakref_CheckRefExact(p->reader_ref))) {
+        return 0;
+    }
+    (void)compat_weakref_get(p->reader_ref, &reader);
+    if (UNLIKELY(reader == NULL)) {
+        return 0;
+    }
+    int rc = stream_reader_is_plain(st, reader) ? stream_reader_try_feed((StreamReader *)reader, st, bytes, n) : 0;
+    Py_DECREF(reader);
+    return rc;
+}
+
+static const struct sink stream_protocol_sink = {
+    .on_bytes = stream_protocol_on_bytes,
+    .report = "Fatal error: protocol.data_received() call failed.",
+    .try_bytes = stream_protocol_try_bytes,
+};
 
 static int
 stream_protocol_feed_eof(StreamProtocol *p, struct state *st)

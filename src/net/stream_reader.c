@@ -107,6 +107,27 @@ stream_reader_feed(StreamReader *r, struct state *st, const char *bytes, size_t 
     return UNLIKELY(stream_buffer_append(&r->buffer, bytes, n) < 0) ? -1 : stream_reader_after_feed(r, st);
 }
 
+/* Does nothing but our task, if anybody, wait for it? */
+static inline bool
+stream_reader_wakes_silently(StreamReader *r, struct state *st)
+{
+    if (r->waiter == NULL) {
+        return true;
+    }
+    Future *f = (Future *)r->waiter;
+    return future_is_exact(st, r->waiter) && f->is_own && f->rare == NULL && f->first.context == CALLBACK_MARK(CALLBACK_WAKEUP);
+}
+
+static inline int
+stream_reader_try_feed(StreamReader *r, struct state *st, const char *bytes, size_t n)
+{
+    Py_ssize_t size = (Py_ssize_t)r->buffer.n;
+    if (UNLIKELY(r->eof || r->buffer.shown != NULL || size > r->high_bytes || (size_t)(r->high_bytes - size) < n) || !stream_reader_wakes_silently(r, st)) {
+        return 0;
+    }
+    return UNLIKELY(stream_buffer_append(&r->buffer, bytes, n) < 0 || stream_reader_wake(r, st, NULL) < 0) ? -1 : 1;
+}
+
 static int
 stream_reader_feed_eof(StreamReader *r, struct state *st)
 {

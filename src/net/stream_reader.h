@@ -37,6 +37,8 @@ static PyObject *stream_reader_new(struct state *st, PyObject *limit, PyObject *
 
 /* feed_data() of bytes. n > 0. May run any code (the transport is paused). */
 static inline int stream_reader_feed(StreamReader *r, struct state *st, const char *bytes, size_t n) MUST_CHECK;
+/* The same of a plain reader if no Python code has to run for it: 1; 0: nothing was done; -1. */
+static inline int stream_reader_try_feed(StreamReader *r, struct state *st, const char *bytes, size_t n) MUST_CHECK;
 static int stream_reader_feed_eof(StreamReader *r, struct state *st) MUST_CHECK;
 static int stream_reader_set_exception(StreamReader *r, struct state *st, PyObject *exception) MUST_CHECK;
 static int stream_reader_set_transport(StreamReader *r, PyObject *transport) MUST_CHECK;

@@ -60,7 +60,8 @@ typedef struct Transport {
     int fd;             /* -1 when lost */
     int shown_fd;       /* for repr, after that too */
     uint32_t n_lost;
-    bool closing, eof_sent, read_paused, read_watched, write_watched, protocol_paused, started;
+    bool closing, eof_sent, read_paused, read_watched, write_watched, protocol_paused;
+    bool reads_first; /* an accepted connection: its first read is tried before the poller hears of it */
     struct small_address name, peer_name;
 } Transport;
 
