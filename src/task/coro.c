@@ -514,7 +514,6 @@ Coro_finalize(PyObject *self)
         if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited", c->kind->qualname) < 0) {
             PyErr_WriteUnraisable(self);
         }
-        coro_end(c);
     }
     else if (c->state == CORO_WAITING) { /* dropped in mid-wait: a coroutine would be closed */
         struct state *st = coro_state_of(self);
@@ -530,9 +529,7 @@ coro_free(Coro *c)
 {
     PyObject *self = (PyObject *)c;
     struct freelist *list = freelist_of_dying(self, Coro_dealloc, FREELIST_CORO);
-    if (UNLIKELY(c->state != CORO_DONE)) { /* else it has let all go */
-        coro_end(c);
-    }
+    coro_end(c);
     if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(self))) {
         freelist_push(list, self);
         return;
