@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextvars import Context
 from socket import socket
 from ssl import SSLContext, SSLObject
+from subprocess import Popen
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 from typing_extensions import Protocol, Self, TypeVarTuple, Unpack
@@ -337,8 +338,12 @@ class Loop:
         self, sock: socket, protocol_factory: Callable[[], asyncio.BaseProtocol], server: ServerBase, backlog: int, context: Context | None, /
     ) -> Any: ...
     def _stop_listening(self, listener: Any, /) -> None: ...
+    def _watch_exit(
+        self, pidfd: int, popen: Popen[bytes], callback: Callable[[int], object], reap: Callable[[Popen[bytes]], int], /
+    ) -> None: ...
 
     # debug mode, and what the Python part needs
+    _debug: bool
     def get_debug(self) -> bool: ...
     def set_debug(self, enabled: bool) -> None: ...
     def _check_closed(self) -> None: ...

@@ -4,12 +4,11 @@ ProcessMixin is a base of asyncloop.Loop.  subprocess.Popen makes the child, wit
 What the transport and its protocol do is asyncio's BaseSubprocessTransport of the running Python; here is what it leaves open: making the
 child, and hearing of its end.
 
-The end of a child: the loop watches a pidfd, and reaps in its own thread, so that nobody signals a number that is free again.  Where the kernel
-gives no pidfd a thread waits (without reaping) and tells the loop.  No child watcher of asyncio, no SIGCHLD handler, any thread.
+The end of a child: the loop watches a pidfd, and reaps in its own thread (src/net/process.c), so that nobody signals a number that is free again.
+Where the kernel gives no pidfd a thread waits (without reaping) and tells the loop.  No child watcher of asyncio, no SIGCHLD handler, any thread.
 """
 
 import asyncio
-import errno
 import os
 import subprocess
 import sys
@@ -18,65 +17,39 @@ from asyncio import base_subprocess
 from asyncio.log import logger
 
 EXIT_SKIPS_A_PASS = sys.version_info < (3, 12)  # process_exited comes a pass after the event: what the pipes brought with it goes first
+CLOSES_AFTER_THE_LOOP = sys.version_info >= (3, 14)  # the transport's close() knows of closed loops
 FAILED_START_IS_SHIELDED = sys.version_info >= (3, 14)  # a second cancel() does not end the wait for a child that is being killed
 UNKNOWN_RETURN_CODE = 255
-
-
-def _pidfd_open(pid):
-    if not hasattr(os, "pidfd_open"):
-        raise OSError(errno.ENOSYS, "this Python was built without pidfd_open")
-    return os.pidfd_open(pid)
 
 
 class _Transport(base_subprocess.BaseSubprocessTransport):
     """The transport of a child process."""
 
-    _pidfd = -1
-
     def _start(self, args, shell, stdin, stdout, stderr, bufsize, **kwargs):
-        self._proc = subprocess.Popen(args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, universal_newlines=False,
-                                      bufsize=bufsize, **kwargs)
-
-    def _watch(self):
-        """Be told of the child's end."""
+        self._proc = proc = subprocess.Popen(args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, universal_newlines=False,
+                                             bufsize=bufsize, **kwargs)
         try:
-            self._pidfd = _pidfd_open(self._pid)
-            self._loop._children.add(self)
-            self._loop.add_reader(self._pidfd, self._on_exit)
-        except OSError:  # not in this kernel, not allowed, no descriptor left
-            self._unwatch()
-            threading.Thread(target=_wait_in_thread, args=(self._loop, self._proc, self), daemon=True,
-                             name=f"asyncloop-wait-{self._pid}").start()
+            self._loop._watch_exit(os.pidfd_open(proc.pid), proc, self._on_exit if EXIT_SKIPS_A_PASS else self._process_exited, _reap)
+        except (OSError, AttributeError):  # not in this kernel, not allowed, no descriptor left; not in this Python
+            threading.Thread(target=_wait_in_thread, args=(self._loop, proc, self), daemon=True, name=f"asyncloop-wait-{proc.pid}").start()
 
-    def _unwatch(self):
-        """The pidfd is closed, once, by the child's end or the loop's."""
-        pidfd, self._pidfd = self._pidfd, -1
-        if pidfd >= 0:
-            self._loop._children.discard(self)
-            self._loop.remove_reader(pidfd)
-            os.close(pidfd)
-
-    def _on_exit(self):
-        self._unwatch()
-        returncode = _reap(self._proc)
+    def _on_exit(self, returncode):
         if EXIT_SKIPS_A_PASS:
             self._loop.call_soon(self._process_exited, returncode)
         else:
             self._process_exited(returncode)
 
-    def close(self):
-        """Close the pipes and kill the child.
-
-        On a closed loop too (in asyncio from 3.14 on): there pipes cannot be closed any more, their finalizers do that.
-        """
-        if self._loop is None or not self._loop.is_closed():
-            super().close()
-            return
-        pipes, self._pipes = self._pipes, {}
-        try:
-            super().close()
-        finally:
-            self._pipes = pipes
+    if not CLOSES_AFTER_THE_LOOP:
+        def close(self):
+            """Close the pipes, which cannot be done any more on a closed loop (their finalizers do it then), and kill the child."""
+            if self._loop is None or not self._loop.is_closed():
+                super().close()
+                return
+            pipes, self._pipes = self._pipes, {}
+            try:
+                super().close()
+            finally:
+                self._pipes = pipes
 
     def _is_running(self):
         """Not reaped yet: else the number may be another process's by now.  Raises ProcessLookupError after connection_lost."""
@@ -118,7 +91,7 @@ def _wait_in_thread(loop, proc, transport):
     except ChildProcessError:
         pass
     try:
-        loop.call_soon_threadsafe(transport._on_exit)
+        loop.call_soon_threadsafe(lambda: transport._on_exit(_reap(proc)))
     except RuntimeError:
         _reap(proc)
         logger.warning("Loop %r that handles pid %r is closed", loop, proc.pid)
@@ -127,8 +100,6 @@ def _wait_in_thread(loop, proc, transport):
 class ProcessMixin:
     """What asyncio's subprocess_exec and subprocess_shell need of a loop."""
 
-    _children: set  # the transports whose pidfd is open; made by Loop.__init__
-
     subprocess_exec = asyncio.BaseEventLoop.subprocess_exec
     subprocess_shell = asyncio.BaseEventLoop.subprocess_shell
     _log_subprocess = asyncio.BaseEventLoop._log_subprocess
@@ -136,7 +107,6 @@ class ProcessMixin:
     async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, extra=None, **kwargs):
         waiter = self.create_future()
         transport = _Transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs)
-        transport._watch()
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
@@ -146,8 +116,3 @@ class ProcessMixin:
             await (asyncio.shield(transport._wait()) if FAILED_START_IS_SHIELDED else transport._wait())
             raise
         return transport
-
-    def _forget_children(self):
-        """The loop is closed: nobody will hear of their end."""
-        for transport in list(self._children):
-            transport._unwatch()

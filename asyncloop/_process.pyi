@@ -8,8 +8,6 @@ _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _Pipe: TypeAlias = int | IO[Any] | None
 
 class ProcessMixin:
-    _children: set[Any]
-    def _forget_children(self) -> None: ...
     async def subprocess_exec(
         self,
         protocol_factory: Callable[[], _Protocol],

@@ -96,7 +96,6 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
         self._asyncgens_shutdown_called = False
         self._signal_handlers: dict[int, asyncio.Handle] = {}
         self._unix_server_sockets = {}
-        self._children = set()
 
     def close(self) -> None:
         """Close the loop: drop what is scheduled, remove signal handlers, shut the default executor down without waiting.
@@ -114,7 +113,6 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
             self._drop_signal_handlers()
         finally:
             super().close()
-            self._forget_children()
             self._executor_shutdown_called = True
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
@@ -122,14 +120,6 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
 
     __repr__ = _Base.__repr__
     __del__ = _Base.__del__
-
-    @property
-    def _debug(self) -> bool:
-        return self.get_debug()
-
-    @_debug.setter
-    def _debug(self, enabled: bool) -> None:
-        self.set_debug(enabled)
 
     @property
     def _closed(self) -> bool:

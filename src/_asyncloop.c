@@ -88,6 +88,7 @@
 #include "net/tls_transport.c"
 #include "net/server.c"
 #include "net/listener.c"
+#include "net/process.c"
 #include "net/sock_ops.c"
 #include "net/stream_buffer.c"
 #include "net/stream.c"

@@ -563,6 +563,25 @@ Loop_get_thread_id(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLong(thread_id);
 }
 
+/* What asyncio's own code, which runs in subprocess_exec() and elsewhere, looks at in the place of get_debug(). */
+static PyObject *
+Loop_get_debug_attribute(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Loop_get_debug(self, NULL);
+}
+
+static int
+Loop_set_debug_attribute(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_debug cannot be deleted");
+        return -1;
+    }
+    PyObject *done = PyObject_CallMethod(self, "set_debug", "O", value);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* ---- life */
 
 /* asyncio's coroutines._is_debug_mode(): -X dev, or PYTHONASYNCIODEBUG where the environment counts. */
@@ -738,6 +757,7 @@ static PyMethodDef Loop_methods[] = {
 
 static PyGetSetDef Loop_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
+    {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute},
     {"_thread_id", Loop_get_thread_id},
     {NULL},
 };

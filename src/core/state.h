@@ -31,7 +31,7 @@
     X(_maybe_resume_transport) X(_replace_transport) X(_source_traceback) X(_wait_for_data) X(_wakeup_waiter) X(abort)       \
     X(can_write_eof) X(eof) X(extend) X(feed_data) X(feed_eof) X(get_extra_info) X(is_closed) X(is_closing)                  \
     X(pause_reading) X(paused) X(readexactly) X(readline) X(readuntil) X(resume_reading) X(set_transport) X(sslcontext)      \
-    X(write_eof) X(writelines)
+    X(write_eof) X(writelines) X(_waitpid_lock) X(pid) X(returncode)
 
 /* Objects taken from the standard library at import: st->NAME (module, attribute). */
 #define STATE_IMPORTS(X)                                                                                                     \
@@ -90,7 +90,7 @@
     X(Task) X(Coro) X(CoroFunction) X(SleepFuture) X(GatherFuture) X(Chain) X(WorkItem)                                      \
     /* sync */ X(Lock) X(Event) X(Condition) X(Semaphore) X(BoundedSemaphore) X(Barrier) X(Queue) X(PriorityQueue)           \
     X(LifoQueue)                                                                                                             \
-    /* net */ X(Transport) X(ReadPipeTransport) X(WritePipeTransport) X(DatagramTransport) X(Listener) X(SockOp)             \
+    /* net */ X(Transport) X(ReadPipeTransport) X(WritePipeTransport) X(DatagramTransport) X(Listener) X(ProcessWatch) X(SockOp)             \
     X(Server) X(TLSProtocol) X(TLSTransport) X(StreamReader) X(StreamReaderProtocol) X(StreamWriter)
 
 /* Free lists, linked through a field of the dead object (see freelist.h).  One per size class. */

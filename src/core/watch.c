@@ -99,6 +99,14 @@ watch_stop(Loop *loop, int fd, enum watch_side side)
     return true;
 }
 
+static inline void
+watch_forget(Loop *loop, int fd)
+{
+    if (fd >= 0 && (uint32_t)fd < loop->n_fds && loop->fds[fd].mask == 0) {
+        loop->fds[fd].is_registered = false;
+    }
+}
+
 static inline PyObject *
 watch_owner_borrowed(Loop *loop, int fd, enum watch_side side, ready_fn on_ready)
 {

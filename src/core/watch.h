@@ -19,6 +19,8 @@ static int watch_start(Loop *loop, int fd, enum watch_side side, ready_fn on_rea
 static bool watch_stop(Loop *loop, int fd, enum watch_side side);
 /* Stop it if it is still this one: the number may have been closed and used again behind the owner's back, or add_reader() has taken the side over. */
 static void watch_stop_own(Loop *loop, int fd, enum watch_side side, ready_fn on_ready, PyObject *owner);
+/* The descriptor, whose one-shot watch is over, is closed next: closing it takes the disarmed registration away. */
+static inline void watch_forget(Loop *loop, int fd);
 /* The owner watching that side when its on_ready is this one (NULL: any), else NULL. Borrowed. */
 static inline PyObject *watch_owner_borrowed(Loop *loop, int fd, enum watch_side side, ready_fn on_ready);
 

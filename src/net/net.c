@@ -229,7 +229,7 @@ net_register(PyObject *module, struct state *st)
     if (st->sendfile_mode == NULL || st->sendfile_fallback == NULL || python_socket_register(st) < 0 || fdtable_register(st) < 0) {
         return -1;
     }
-    if (transport_register(module, st) < 0 || server_register(module, st) < 0 || listener_register(module, st) < 0 ||
+    if (transport_register(module, st) < 0 || server_register(module, st) < 0 || listener_register(module, st) < 0 || process_register(module, st) < 0 ||
         pipe_register(module, st) < 0 || udp_register(module, st) < 0 || tls_register(module, st) < 0) {
         return -1;
     }

@@ -4,6 +4,7 @@
 
 #include "net/addrinfo.h"
 #include "net/listener.h"
+#include "net/process.h"
 #include "net/pipe.h"
 #include "net/server.h"
 #include "net/sock_ops.h"
@@ -55,6 +56,7 @@ static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, P
     {"_ensure_fd_no_transport", Loop__ensure_fd_no_transport, METH_O,                                                        \
      PyDoc_STR("_ensure_fd_no_transport($self, fd, /)\n--\n\nRaise RuntimeError when a transport uses fd, a number or an object with fileno().")}, \
     {"_start_listening", (PyCFunction)(void (*)(void))Loop__start_listening, METH_FASTCALL, Loop__start_listening_doc},      \
+    {"_watch_exit", (PyCFunction)(void (*)(void))Loop__watch_exit, METH_FASTCALL, Loop__watch_exit_doc},                              \
     {"_stop_listening", Loop__stop_listening, METH_O,                                                                        \
      PyDoc_STR("_stop_listening($self, listener, /)\n--\n\nAccept no more; the socket stays open.")},
 
