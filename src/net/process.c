@@ -77,19 +77,23 @@ process_on_exit(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     loop_leave_task(loop);
     watch_forget(loop, w->fd);
     process_close(w);
-    if (context_enter(loop, &w->context) < 0) {
-        return -1;
+    if (w->popen == NULL || context_enter(loop, &w->context) < 0) {
+        return w->popen == NULL ? 0 : -1;
     }
-    PyObject *code = process_reap(loop->st, w->popen);
+    PyObject *popen = Py_NewRef(w->popen), *callback = Py_NewRef(w->callback), *reap = Py_NewRef(w->reap);
+    PyObject *code = process_reap(loop->st, popen);
     if (code == Py_None) {
-        Py_SETREF(code, PyObject_CallOneArg(w->reap, w->popen));
+        Py_SETREF(code, PyObject_CallOneArg(reap, popen));
     }
-    PyObject *done = code == NULL ? NULL : PyObject_CallOneArg(w->callback, code);
+    PyObject *done = code == NULL ? NULL : PyObject_CallOneArg(callback, code);
     if (done == NULL) {
-        rc = loop_report(loop, "Exception while reaping a child process", "process", w->popen, NULL);
+        rc = loop_report(loop, "Exception while reaping a child process", "process", popen, NULL);
     }
     Py_XDECREF(done);
     Py_XDECREF(code);
+    Py_DECREF(reap);
+    Py_DECREF(callback);
+    Py_DECREF(popen);
     context_leave(loop, &w->context);
     return rc;
 }

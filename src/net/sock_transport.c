@@ -39,7 +39,9 @@ sock_on_no_data(Transport *t, ssize_t n)
     enum { SOCK_PATIENT_CONNECTIONS = 31 };
     Loop *loop = t->loop;
     if (n < 0 && sock_would_block(n)) {
-        loop->patient_connections = t->reads_first ? SOCK_PATIENT_CONNECTIONS : loop->patient_connections;
+        if (t->reads_first) {
+            loop->patient_connections = SOCK_PATIENT_CONNECTIONS;
+        }
         return 0;
     }
     loop_leave_task(loop);
@@ -148,18 +150,14 @@ sock_read_to_sink(Transport *t)
     if (LIKELY(rc > 0)) {
         return 0;
     }
-    PyObject *raised = rc < 0 ? compat_take_raised() : NULL;
+    if (UNLIKELY(rc < 0)) {
+        return transport_fatal_error(t, report);
+    }
     loop_leave_task(loop);
     if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
-        Py_XDECREF(raised);
         return -1;
     }
-    if (rc < 0) {
-        compat_set_raised(raised);
-    }
-    else {
-        rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
-    }
+    rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
     if (UNLIKELY(rc < 0)) {
         rc = transport_fatal_error(t, report);
     }
@@ -240,15 +238,16 @@ sock_on_first_read(Loop *loop, PyObject *self, PyObject *arg)
 static int
 sock_start_reading(Transport *t)
 {
-    if (!t->reads_first || t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
-        return transport_start_reading(t);
+    Loop *loop = t->loop;
+    if (t->reads_first && loop->patient_connections == 0 && !t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
+        t->read_watched = true;
+        return loop_ready_push(loop, sock_on_first_read, (PyObject *)t, NULL);
     }
-    if (t->loop->patient_connections > 0) {
-        t->loop->patient_connections--;
-        return transport_start_reading(t);
+    if (t->reads_first) {
+        loop->patient_connections -= loop->patient_connections > 0;
+        t->reads_first = false;
     }
-    t->read_watched = true;
-    return loop_ready_push(t->loop, sock_on_first_read, (PyObject *)t, NULL);
+    return transport_start_reading(t);
 }
 
 /* ---- writing when there is room again */

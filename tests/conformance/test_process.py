@@ -352,6 +352,44 @@ def test_polled_by_the_program():
         loop.close()
 
 
+def test_a_child_that_cannot_be_reaped_is_reported():
+    """What goes wrong inside is not lost: here the Popen has no lock any more."""
+    contexts = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: contexts.append(context))
+        process = await asyncio.create_subprocess_exec("true")
+        popen = process._transport.get_extra_info("subprocess")
+        lock = popen._waitpid_lock
+        del popen._waitpid_lock
+        await until(lambda: contexts)
+        popen._waitpid_lock = lock
+        assert popen.wait() == 0
+        process._transport._process_exited(0)
+        assert await process.wait() == 0
+    loop = OURS.new_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert [(type(c["exception"]), c["process"].returncode) for c in contexts] == [(AttributeError, 0)]
+
+
+def test_a_pidfd_that_cannot_be_watched_is_closed():
+    before = set(os.listdir("/proc/self/fd"))
+    loop = OURS.new_loop()
+    with pytest.raises(TypeError):
+        loop._watch_exit(1)
+    with pytest.raises(TypeError):
+        loop._watch_exit("1", None, None, None)
+    loop.close()
+    fd = os.dup(0)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop._watch_exit(fd, None, None, None)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 # --- without pidfd
 
 @pytest.mark.parametrize("how", ["missing", "refused"])
