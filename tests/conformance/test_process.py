@@ -359,10 +359,11 @@ def test_a_child_that_cannot_be_reaped_is_reported():
     async def main():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: contexts.append(context))
-        process = await asyncio.create_subprocess_exec("true")
+        process = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
         popen = process._transport.get_extra_info("subprocess")
         lock = popen._waitpid_lock
         del popen._waitpid_lock
+        process.stdin.close()
         await until(lambda: contexts)
         popen._waitpid_lock = lock
         assert popen.wait() == 0
