@@ -393,7 +393,6 @@ loop_flush_in_pass(Loop *loop, bool is_last)
     if (loop->flush.first == NULL || (!is_last && loop_goes_on_gathering(&loop->flush))) {
         return 0;
     }
-    loop->flush.n_entries = 0;
     return loop->flush.flush(loop);
 }
 

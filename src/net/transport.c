@@ -390,6 +390,7 @@ transport_flush_all(Loop *loop)
 {
     PyObject *raised = NULL;
     int rc = 0;
+    loop->flush.n_entries = 0;
     if (UNLIKELY(PyErr_Occurred() != NULL)) { /* an entry lets SystemExit or KeyboardInterrupt out; what was written leaves all the same */
         raised = compat_take_raised();
     }
