@@ -29,15 +29,15 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
         self._proc = proc = subprocess.Popen(args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, universal_newlines=False,
                                              bufsize=bufsize, **kwargs)
         try:
-            self._loop._watch_exit(os.pidfd_open(proc.pid), proc, self._on_exit if EXIT_SKIPS_A_PASS else self._process_exited, _reap)
+            self._loop._watch_exit(os.pidfd_open(proc.pid), proc, self._on_exit, _reap)
         except (OSError, AttributeError):  # not in this kernel, not allowed, no descriptor left; not in this Python
             threading.Thread(target=_wait_in_thread, args=(self._loop, proc, self), daemon=True, name=f"asyncloop-wait-{proc.pid}").start()
 
-    def _on_exit(self, returncode):
-        if EXIT_SKIPS_A_PASS:
+    if EXIT_SKIPS_A_PASS:
+        def _on_exit(self, returncode):
             self._loop.call_soon(self._process_exited, returncode)
-        else:
-            self._process_exited(returncode)
+    else:
+        _on_exit = base_subprocess.BaseSubprocessTransport._process_exited
 
     if not CLOSES_AFTER_THE_LOOP:
         def close(self):

@@ -9,8 +9,8 @@
 typedef struct {
     PyObject_HEAD
     PyObject *popen, *callback, *reap; /* NULL: cleared by the collector */
-    PyObject *context;          /* a slot (core/context.h) */
-    int fd;                     /* -1: closed */
+    PyObject *context;                 /* a slot (core/context.h) */
+    int fd;                            /* -1: closed */
 } ProcessWatch;
 
 static void
@@ -77,8 +77,11 @@ process_on_exit(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     loop_leave_task(loop);
     watch_forget(loop, w->fd);
     process_close(w);
-    if (w->popen == NULL || context_enter(loop, &w->context) < 0) {
-        return w->popen == NULL ? 0 : -1;
+    if (w->popen == NULL) {
+        return 0;
+    }
+    if (context_enter(loop, &w->context) < 0) {
+        return -1;
     }
     PyObject *popen = Py_NewRef(w->popen), *callback = Py_NewRef(w->callback), *reap = Py_NewRef(w->reap);
     PyObject *code = process_reap(loop->st, popen);

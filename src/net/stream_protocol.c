@@ -66,11 +66,10 @@ stream_protocol_try_bytes(PyObject *self, const char *bytes, size_t n)
 {
     StreamProtocol *p = (StreamProtocol *)self;
     struct state *st = state_of(self);
-    PyObject *reader = NULL;
     if (UNLIKELY(!stream_protocol_is_plain(st, self) || p->reader_ref == NULL || !PyWeakref_CheckRefExact(p->reader_ref))) {
         return 0;
     }
-    (void)compat_weakref_get(p->reader_ref, &reader);
+    PyObject *reader = stream_protocol_reader(p);
     if (UNLIKELY(reader == NULL)) {
         return 0;
     }

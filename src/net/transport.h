@@ -61,7 +61,7 @@ typedef struct Transport {
     int shown_fd;       /* for repr, after that too */
     uint32_t n_lost;
     bool closing, eof_sent, read_paused, read_watched, write_watched, protocol_paused;
-    bool reads_first; /* an accepted connection: its first read is tried before the poller hears of it */
+    bool reads_first; /* an accepted connection: its first read is tried before the poller hears of it (read_watched is true meanwhile) */
     struct small_address name, peer_name;
 } Transport;
 
