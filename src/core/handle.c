@@ -144,6 +144,7 @@ handle_call_soon_threadsafe(Loop *loop, PyObject *callback, PyObject *const *arg
     if (h != NULL) {
         ((Handle *)h)->flags |= COMPAT_THREADSAFE_HANDLE ? HANDLE_THREADSAFE : 0;
         loop_wake(loop);
+        loop_hold_back_pusher(loop);
     }
     return h;
 }
@@ -314,6 +315,14 @@ handle_end_run(Handle *h)
     }
 }
 
+/* Does the interpreter look at signals during the call? */
+static inline bool
+handle_calls_python(Handle *h)
+{
+    PyObject *callback = handle_callback_borrowed(h);
+    return PyFunction_Check(callback) || PyMethod_Check(callback);
+}
+
 /* The context to enter: the handle's, or an empty one on trial that the handle keeps only if it did not stay empty. */
 static int
 handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
@@ -325,11 +334,14 @@ handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
         return 0;
     }
     PyObject *context = Py_XNewRef(handle_context_borrowed(h)), *result = NULL;
-    bool is_trial = context == NULL;
+    bool is_trial = context == NULL, is_python = handle_calls_python(h);
     h->flags |= UNLIKELY(h->flags & HANDLE_THREADSAFE) ? HANDLE_RUNNING : 0;
     if (LIKELY(context_enter(loop, &context) == 0)) {
         result = handle_call(h);
         context_leave(loop, &context);
+    }
+    if (UNLIKELY(!is_python) && result != NULL && PyErr_CheckSignals() < 0) { /* asyncio's Handle, in Python, would have looked by now */
+        Py_CLEAR(result);
     }
     if (UNLIKELY(h->flags & HANDLE_RUNNING)) {
         handle_end_run(h);

@@ -16,8 +16,10 @@
 
 enum {
     RING_FIRST_CAPACITY = 64,
-    LOOP_PASSES_PER_POLL = 61,  /* while there is work, look at the descriptors this often, */
+    LOOP_PASSES_PER_YIELD = 61, /* while there is work, give up the GIL this often, */
     LOOP_PASSES_PER_CLOCK = 4,  /* or when the kernel's tick (1 to 10 ms) has moved, which is looked at this often */
+    LOOP_CROWD = 1024,          /* with so many entries in the ring, a thread that pushes more */
+    LOOP_PUSHES_PER_REST = 256, /* rests this often (a power of two) */
     LOOP_GATHERED_ENTRIES = 32,
     LOOP_GATHERED_NS = 20 * 1000, /* a callback that takes longer should not have kept the writes before it waiting */
     LOOP_HASTY_ENTRIES = 100,
@@ -88,6 +90,26 @@ loop_wake(Loop *loop)
     if (loop->asleep) {
         loop->asleep = false;
         wakeup_signal(loop->wakeup_fd);
+    }
+}
+
+/* asyncio's call_soon_threadsafe gives up the GIL each time (it sends a byte), so its loop gets a turn.  Ours does not: without a rest a few busy threads
+ * would push more in their turns than the loop can run in its own, and timers would wait for ever longer passes. */
+static COLD void
+loop_rest_pusher(Loop *loop)
+{
+    if (loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident()) {
+        Py_BEGIN_ALLOW_THREADS
+        clock_rest();
+        Py_END_ALLOW_THREADS
+    }
+}
+
+static inline void
+loop_hold_back_pusher(Loop *loop)
+{
+    if (UNLIKELY(loop->ready.n >= LOOP_CROWD && loop->ready.n % LOOP_PUSHES_PER_REST == 0)) {
+        loop_rest_pusher(loop);
     }
 }
 
@@ -234,17 +256,17 @@ loop_report_unraised(PyObject *loop, PyObject *context)
 static inline void
 loop_poll_soon(Loop *loop)
 {
-    loop->passes_to_poll = 0;
+    loop->poll_soon = true;
 }
 
-/* While there is work a system call per pass would be the largest cost: skip it, within bounds. */
+/* While there is work other threads get the GIL now and then, and signals are looked at: Python code does both, but callbacks in C may be all there is. */
 static inline bool
-loop_must_poll(Loop *loop)
+loop_must_yield(Loop *loop)
 {
-    if (loop->ready.n == 0 || loop->stopping || loop->passes_to_poll == 0) {
+    if (loop->passes_to_yield == 0) {
         return true;
     }
-    return --loop->passes_to_poll % LOOP_PASSES_PER_CLOCK == 0 && clock_coarse_ns() != loop->polled_coarse_ns;
+    return --loop->passes_to_yield % LOOP_PASSES_PER_CLOCK == 0 && clock_coarse_ns() != loop->yielded_coarse_ns;
 }
 
 /* How long the poll may wait, in seconds. */
@@ -290,8 +312,9 @@ loop_poll(Loop *loop)
     n = poller_wait(&loop->poller, timeout_s);
     Py_END_ALLOW_THREADS
     loop->asleep = false;
-    loop->passes_to_poll = LOOP_PASSES_PER_POLL;
-    loop->polled_coarse_ns = clock_coarse_ns();
+    loop->poll_soon = false;
+    loop->passes_to_yield = LOOP_PASSES_PER_YIELD;
+    loop->yielded_coarse_ns = clock_coarse_ns();
     if (UNLIKELY(PyErr_CheckSignals() < 0)) { /* what was seen is kept for the next run: a one-shot watch is not reported again */
         PyObject *raised = compat_take_raised();
         if (n > 0 && watch_push_events(loop, n) < 0) {
@@ -304,6 +327,28 @@ loop_poll(Loop *loop)
         return raise_errno(n);
     }
     return n > 0 ? watch_push_events(loop, n) : 0;
+}
+
+/* What is ready in the kernel now, while there is work: no wait, so the GIL is kept. */
+static int
+loop_glance(Loop *loop)
+{
+    loop->poll_soon = false;
+    int n = poller_wait(&loop->poller, 0);
+    if (UNLIKELY(n < 0 && n != -EINTR)) {
+        return raise_errno(n);
+    }
+    return n > 0 ? watch_push_events(loop, n) : 0;
+}
+
+/* Events become ready entries: those that there are, or, when there is nothing else to do, those that come. */
+static inline int
+loop_hear(Loop *loop)
+{
+    if (loop->ready.n == 0 || loop->stopping || loop_must_yield(loop)) {
+        return loop_poll(loop);
+    }
+    return loop->n_watched == 0 ? 0 : loop_glance(loop);
 }
 
 static COLD PyObject *
@@ -420,7 +465,7 @@ loop_run_ready(Loop *loop)
 static inline int
 loop_pass(Loop *loop)
 {
-    if (loop_must_poll(loop) && loop_poll(loop) < 0) {
+    if (loop_hear(loop) < 0) {
         return -1;
     }
     if (loop->timers.n > 0 && loop_push_due_timers(loop) < 0) {
@@ -606,7 +651,7 @@ loop_start(Loop *loop)
     }
     loop->state = LOOP_RUNNING;
     loop->thread_id = PyThread_get_thread_ident();
-    loop->passes_to_poll = 0; /* the first pass polls */
+    loop->passes_to_yield = 0; /* the first pass polls */
     loop->running_next = loop->st->running;
     loop->st->running = loop;
     if (loop_set_origin_tracking(loop, loop->debug) < 0 || loop_install_asyncgen_hooks(loop) < 0

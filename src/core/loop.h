@@ -1,7 +1,8 @@
 /* core/loop.h -- the engine: the ready ring, one pass, run_forever.
  *
  * A pass does what asyncio's _run_once does, in its order: poll, turn events into ready entries, turn due timers into ready entries, then run the
- * entries that are in the ring now; what they add waits for the next pass.  While there is work the poll is skipped (loop_must_poll says when not).
+ * entries that are in the ring now; what they add waits for the next pass.  While there is work the poll is a glance with the GIL held, and where no
+ * descriptor is watched there is none (loop_hear).
  *
  * A ready entry is (fn, self, arg); the ring owns a reference to self and to arg (NULL allowed) and drops them after the call.  fn returns 0; it
  * deals with every exception itself (the exception handler), except SystemExit and KeyboardInterrupt, which it lets out with -1: they leave run_forever.
@@ -82,10 +83,12 @@ typedef struct Loop {
     bool debug;
     bool stepping;          /* inside the step of a task of ours: its being the current task is no leftover */
     bool has_own_time;      /* time() is overridden: ask Python (loop_now) */
+    bool poll_soon;         /* the poller is to be asked before more is read without it (loop_poll_soon) */
     volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
     uint8_t patient_connections; /* so many that are accepted next are not read before the poller reports them (net/sock_transport.c) */
-    uint32_t passes_to_poll; /* passes left until the next poll while there is work */
-    uint64_t polled_coarse_ns;
+    uint32_t n_watched;      /* descriptors that the poller watches for somebody, our own eventfd not counted */
+    uint32_t passes_to_yield; /* passes left until the GIL is given up, and signals are looked at, while there is work */
+    uint64_t yielded_coarse_ns;
     struct gate handle_done; /* for threads that cancel a handle of call_soon_threadsafe while it runs */
     int wakeup_fd;          /* eventfd */
     int signal_fds[2];      /* read, write end of the signal pipe; -1 when not open */
@@ -128,10 +131,12 @@ static int loop_run_forever(Loop *loop) MUST_CHECK;
 static int loop_check_running(Loop *loop) MUST_CHECK; /* RuntimeError when it, or another loop of this thread, runs */
 static int loop_init(Loop *loop, struct state *st) MUST_CHECK;
 static void loop_fini(Loop *loop); /* at dealloc; may run any code */
-/* The next pass polls though there is work: after sending, shutting down or closing, as the other end may be on this very loop and would be heard
- * at once on asyncio. */
+/* Who reads on without asking the poller (net/udp.c) is to stop: after a new watch; after sending, shutting down or closing, as the other end may be on
+ * this very loop and would be heard at once on asyncio. */
 static inline void loop_poll_soon(Loop *loop);
 static inline void loop_wake(Loop *loop); /* end the wait of a sleeping loop, from any thread */
+/* After a push by call_soon_threadsafe: threads that push faster than the loop can run are held up a little.  May give up the GIL. */
+static inline void loop_hold_back_pusher(Loop *loop);
 static int loop_close(Loop *loop) MUST_CHECK;
 
 /* Room for one read, whose bytes are handed on before anything else is read: only ready entries of this loop use it, and they do not nest.

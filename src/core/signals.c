@@ -16,6 +16,7 @@ signals_open(Loop *loop)
         loop->signal_fds[0] = loop->signal_fds[1] = -1;
         return raise_errno(-errno);
     }
+    loop->n_watched++;
     int rc = poller_add(&loop->poller, loop->signal_fds[0], POLLER_READ, 0);
     if (rc < 0) {
         signals_close(loop);
@@ -27,6 +28,7 @@ signals_open(Loop *loop)
 static void
 signals_close(Loop *loop)
 {
+    loop->n_watched -= loop->signal_fds[0] >= 0;
     for (int i = 0; i < 2; i++) {
         if (loop->signal_fds[i] >= 0) {
             close(loop->signal_fds[i]);

@@ -41,6 +41,14 @@ watch_mask(const struct fd_slot *slot)
     return mask == 0 ? 0 : persistent ? mask : mask | POLLER_ONESHOT;
 }
 
+/* The poller watches the slot's descriptor for this mask from now on; 0: not any more. */
+static inline void
+watch_set_mask(Loop *loop, struct fd_slot *slot, uint32_t mask)
+{
+    loop->n_watched += (mask != 0) - (slot->mask != 0);
+    slot->mask = mask;
+}
+
 /* Tell the poller what the slot wants now.  The number may have been closed and opened again since: the kernel's answer decides. */
 static int
 watch_apply(Loop *loop, int fd)
@@ -50,7 +58,7 @@ watch_apply(Loop *loop, int fd)
     if (mask == 0) {
         if (slot->is_registered && slot->mask != 0) {
             slot->is_registered = false;
-            slot->mask = 0;
+            watch_set_mask(loop, slot, 0);
             return poller_remove(&loop->poller, fd);
         }
         return 0;
@@ -64,7 +72,7 @@ watch_apply(Loop *loop, int fd)
         }
     }
     slot->is_registered = rc == 0;
-    slot->mask = rc == 0 ? mask : 0;
+    watch_set_mask(loop, slot, rc == 0 ? mask : 0);
     return rc;
 }
 
@@ -77,6 +85,7 @@ watch_start(Loop *loop, int fd, enum watch_side side, ready_fn on_ready, PyObjec
     struct watch *watch = &loop->fds[fd].sides[side], before = *watch;
     *watch = (struct watch){on_ready, Py_NewRef(owner), oneshot};
     int rc = watch_apply(loop, fd);
+    loop_poll_soon(loop);
     if (rc < 0) {
         *watch = (struct watch){0};
         Py_DECREF(owner);
@@ -133,7 +142,7 @@ watch_push_event(Loop *loop, int fd, uint32_t events)
     struct fd_slot *slot = &loop->fds[fd];
     bool was_oneshot = slot->mask & POLLER_ONESHOT, changed = false;
     if (was_oneshot) {
-        slot->mask = 0; /* the kernel has disarmed it */
+        watch_set_mask(loop, slot, 0); /* the kernel has disarmed it */
     }
     for (int side = 0; side < 2; side++) {
         struct watch *watch = &slot->sides[side];
@@ -187,6 +196,7 @@ watch_clear(Loop *loop)
     loop->fds = NULL;
     loop->n_fds = 0;
     for (uint32_t fd = 0; fd < n; fd++) {
+        loop->n_watched -= fds[fd].mask != 0;
         Py_XDECREF(fds[fd].sides[WATCH_READ].owner);
         Py_XDECREF(fds[fd].sides[WATCH_WRITE].owner);
     }

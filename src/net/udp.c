@@ -245,7 +245,7 @@ udp_may_read_on(const DatagramTransport *u)
     const Transport *t = &u->base;
     const Loop *loop = t->loop;
     const struct timer *first = timers_first(&loop->timers);
-    return t->read_watched && t->n_lost == 0 && loop->ready.n == 0 && loop->passes_to_poll > 0 && loop->flush.first == NULL &&
+    return t->read_watched && t->n_lost == 0 && loop->ready.n == 0 && !loop->poll_soon && loop->flush.first == NULL &&
            loop->state == LOOP_RUNNING && !loop->stopping && (first == NULL || (!loop->has_own_time && first->when > clock_now()));
 }
 

@@ -27,3 +27,10 @@ clock_coarse_ns(void)
 {
     return clock_read_ns(CLOCK_MONOTONIC_COARSE);
 }
+
+static void
+clock_rest(void)
+{
+    struct timespec shortest = {.tv_nsec = 1};
+    nanosleep(&shortest, NULL);
+}

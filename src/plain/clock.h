@@ -14,4 +14,7 @@ static inline double clock_now(void);
 /* A cheap reading that moves only with the kernel's tick (1 to 10 ms); for bounding how long something may be put off. */
 static inline uint64_t clock_coarse_ns(void);
 
+/* Let another thread run: the shortest sleep there is, some 50 us on Linux. */
+static void clock_rest(void);
+
 #endif
