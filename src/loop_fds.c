@@ -168,7 +168,7 @@ loop_fds_add_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, cons
 static PyObject *
 Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    if (UNLIKELY(kwnames != NULL)) {
+    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
         return loop_fds_add_by_name(Loop_add_reader, self, "Loop.add_reader", n_args, args, kwnames);
     }
     return loop_fds_add(self, args, n_args, WATCH_READ, "Loop.add_reader");
@@ -177,7 +177,7 @@ Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 static PyObject *
 Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    if (UNLIKELY(kwnames != NULL)) {
+    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
         return loop_fds_add_by_name(Loop_add_writer, self, "Loop.add_writer", n_args, args, kwnames);
     }
     return loop_fds_add(self, args, n_args, WATCH_WRITE, "Loop.add_writer");

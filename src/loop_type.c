@@ -288,7 +288,7 @@ Loop_run_in_executor(PyObject *self, PyObject *const *args, Py_ssize_t n_args, P
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
         return args_by_name(Loop_run_in_executor, self, "Loop.run_in_executor", names, 2, n_args, args, kwnames);
     }
-    if (UNLIKELY(kwnames != NULL)) {
+    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
         PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'", PyTuple_GET_ITEM(kwnames, 0));
         return NULL;
     }

@@ -50,6 +50,7 @@ args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *
 {
     PyObject *stack[ARGS_MAX_REQUIRED + 1];
     Py_ssize_t n = 0;
+    INVARIANT(n_args <= n_required && n_required <= ARGS_MAX_REQUIRED);
     for (; n < n_args; n++) {
         stack[n] = args[n];
     }

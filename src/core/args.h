@@ -12,7 +12,14 @@ static inline int args_with_context(const char *function, const char *const *nam
 
 enum { ARGS_MAX_REQUIRED = 2 };
 
-/* The slow way: required arguments were given by name. Calls function again with them in their places. */
+/* How many keywords came.  The vectorcall protocol allows an empty tuple of names, which means the same as NULL. */
+static inline Py_ssize_t
+args_n_keywords(PyObject *kwnames)
+{
+    return kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+}
+
+/* The slow way: required arguments were given by name; at most n_required of them by position. Calls function again with them in their places. */
 static PyObject *args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *function_name,
                               const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args,
                               PyObject *kwnames);
