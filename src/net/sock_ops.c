@@ -4,6 +4,7 @@
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/python_socket.h"
+#include "task/coro.h"
 
 #include <errno.h>
 
@@ -501,6 +502,9 @@ SockOp_am_send(PyObject *self, PyObject *value, PyObject **result)
         op->state = SOCK_OP_BEGINNING;
         int rc = sock_op_begin(op, result);
         if (rc != 0) {
+            if (rc < 0) {
+                coro_mend_raised();
+            }
             sock_op_finish(op);
             return rc < 0 ? PYGEN_ERROR : PYGEN_RETURN;
         }
@@ -538,15 +542,7 @@ SockOp_send(PyObject *self, PyObject *value)
 {
     PyObject *result;
     PySendResult sent = SockOp_am_send(self, value, &result);
-    if (sent == PYGEN_RETURN) {
-        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result); /* never by SetObject: a tuple would be taken apart */
-        Py_DECREF(result);
-        if (stop != NULL) {
-            compat_set_raised(stop);
-        }
-        return NULL;
-    }
-    return sent == PYGEN_NEXT ? result : NULL;
+    return future_give(sent, result);
 }
 
 static PyObject *

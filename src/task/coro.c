@@ -190,6 +190,54 @@ coro_step_awaited(Coro *c, struct state *st, PyObject *value, PyObject **result)
     return status;
 }
 
+/* The value of the StopIteration that is raised, which is no more then.  New reference. */
+static PyObject *
+coro_take_stop_value(void)
+{
+    PyObject *stop = compat_take_raised(), *value = ((PyStopIterationObject *)stop)->value;
+    value = Py_NewRef(value == NULL ? Py_None : value);
+    Py_DECREF(stop);
+    return value;
+}
+
+static COLD void
+coro_mend_stop_iteration(const char *what)
+{
+    PyObject *stop = compat_take_raised();
+    PyErr_Format(PyExc_RuntimeError, "%s raised StopIteration", what);
+    PyObject *error = compat_take_raised();
+    PyException_SetCause(error, Py_NewRef(stop));
+    PyException_SetContext(error, stop);
+    compat_set_raised(error);
+}
+
+static inline void
+coro_mend_raised(void)
+{
+    if (UNLIKELY(PyErr_ExceptionMatches(PyExc_StopIteration))) {
+        coro_mend_stop_iteration("coroutine");
+    }
+}
+
+/* What was thrown is raised where the body waits.  StopIteration is no error there, but the end of what is awaited, and its value that of the `await`; a
+ * bare yield is in a generator, to which PEP 479 applies. */
+static PySendResult
+coro_raise_at_await(Coro *c, struct state *st, PyObject **result)
+{
+    if (LIKELY(!PyErr_ExceptionMatches(PyExc_StopIteration))) {
+        return PYGEN_ERROR;
+    }
+    if (c->awaited == NULL) {
+        coro_mend_stop_iteration("generator");
+        return PYGEN_ERROR;
+    }
+    if (!COMPAT_THROWN_STOP_ENDS_AWAIT && !future_is_exact(st, c->awaited)) {
+        return PYGEN_ERROR;
+    }
+    *result = coro_take_stop_value();
+    return PYGEN_RETURN;
+}
+
 /* Run the body from what its await gave (stolen; NULL: raised) until it has to wait or ends. */
 static inline PySendResult
 coro_run(Coro *c, struct state *st, PyObject *value, PyObject **result)
@@ -200,6 +248,9 @@ coro_run(Coro *c, struct state *st, PyObject *value, PyObject **result)
         PySendResult status = c->kind->step(c, st, value, result);
         Py_XDECREF(value);
         if (status != PYGEN_NEXT) {
+            if (status == PYGEN_ERROR) {
+                coro_mend_raised();
+            }
             coro_end(c);
             return status;
         }
@@ -304,10 +355,8 @@ coro_throw_into_awaited(Coro *c, struct state *st, PyObject *exception, PySendRe
         *status = PYGEN_NEXT;
     }
     else if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        PyObject *stop = compat_take_raised(), *value = ((PyStopIterationObject *)stop)->value;
-        *result = Py_NewRef(value == NULL ? Py_None : value);
+        *result = coro_take_stop_value();
         *status = PYGEN_RETURN;
-        Py_DECREF(stop);
     }
     else {
         *status = PYGEN_ERROR;
@@ -326,11 +375,15 @@ coro_throw(Coro *c, struct state *st, PyObject *exception, PyObject **result)
         *result = NULL;
         coro_end(c);
         compat_set_raised(Py_NewRef(exception));
+        if (!COMPAT_THROWN_STOP_ENDS_AWAIT) {
+            coro_mend_raised();
+        }
         return PYGEN_ERROR;
     }
     c->state = CORO_RUNNING;
     if (coro_throw_into_awaited(c, st, exception, &status, result) == 0) {
         compat_set_raised(Py_NewRef(exception));
+        status = coro_raise_at_await(c, st, result);
     }
     return coro_go_on(c, st, status, result);
 }
@@ -351,7 +404,7 @@ coro_close(Coro *c, struct state *st)
     if (coro_close_awaited(c, st) == 0) {
         PyErr_SetNone(PyExc_GeneratorExit);
     }
-    PySendResult status = coro_go_on(c, st, PYGEN_ERROR, &result);
+    PySendResult status = coro_go_on(c, st, coro_raise_at_await(c, st, &result), &result);
     Py_XDECREF(result);
     if (status == PYGEN_NEXT) {
         PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");

@@ -26,7 +26,7 @@
  * Ownership: owns self, its slots and awaited; all are dropped when it is done.  Nobody else can run the body meanwhile (CORO_RUNNING), so a step may keep
  * borrowed pointers into slots[] over calls of Python code; objects that those are about must be read again, as ever.
  * The collector knows an object with self from the start; one without when it waits, or after coro_track (slots that hold containers).
- * Errors: as of a coroutine, same texts.  Differs: there is no frame (cr_frame, cr_code and cr_origin are None).  Thread: the loop's. */
+ * Errors: as of a coroutine, same texts; StopIteration that leaves the body becomes a RuntimeError.  Differs: there is no frame (cr_frame, cr_code and cr_origin are None).  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_CORO_H
 #define ASYNCLOOP_TASK_CORO_H
 
@@ -77,6 +77,9 @@ static inline PySendResult coro_return(PyObject **result, PyObject *value); /* b
 static inline PySendResult coro_wait(Coro *c, PyObject *future);
 static PySendResult coro_await(Coro *c, struct state *st, PyObject *awaitable); /* borrows anything; PYGEN_ERROR: TypeError, or what __await__ raised */
 static inline PySendResult coro_yield(Coro *c);
+
+/* PEP 479, for what was raised out of a coroutine's body: StopIteration would pass for the end of what awaits it, so RuntimeError takes its place. */
+static inline void coro_mend_raised(void);
 
 /* ---- for code in C that drives one itself (a Coro in a Coro: coro_await does it) */
 

@@ -12,7 +12,7 @@
 static PyObject *
 future_raise_stop_iteration(PyObject *value)
 {
-    PyObject *raised = PyObject_CallOneArg(PyExc_StopIteration, value);
+    PyObject *raised = value == Py_None ? PyObject_CallNoArgs(PyExc_StopIteration) : PyObject_CallOneArg(PyExc_StopIteration, value);
     Py_DECREF(value);
     if (raised != NULL) {
         compat_set_raised(raised);
