@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/freelist.h"
+#include "core/handle.h"
 #include "task/child.h"
 #include "task/task.h"
 
@@ -255,10 +256,27 @@ timeout_arm_elsewhere(Timeout *t, struct state *st)
     return is_past;
 }
 
+/* An alarm that asyncio forgets without cancelling it: somebody called _on_timeout(), or cancel() rescheduled, and __init__ since then.  It still comes. */
+static COLD int
+timeout_leave_alarm(Timeout *t)
+{
+    PyObject *callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout");
+    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->timer.when, callback, NULL, 0, NULL);
+    if (handle != NULL) {
+        loop_timer_remove(t->loop, &t->timer, (PyObject *)t);
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
 static inline int
 timeout_arm(Timeout *t, struct state *st)
 {
     timeout_disarm(t, st);
+    if (UNLIKELY(timer_is_scheduled(&t->timer)) && timeout_leave_alarm(t) < 0) {
+        return -1;
+    }
     if (t->when == Py_None) {
         return 0;
     }
@@ -322,6 +340,7 @@ timeout_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
         t->n_stale--;
         return 0;
     }
+    t->is_armed = false; /* also if it fails: there is no entry to come */
     loop_leave_task(loop); /* cancelling may run any code */
     if (LIKELY(timeout_fire(t, loop->st) == 0)) {
         return 0;
@@ -433,7 +452,7 @@ static COLD int
 timeout_expire(Timeout *t, struct state *st, PyObject *type, PyObject *exception, bool is_handled)
 {
     t->state = TIMEOUT_EXPIRED;
-    PyObject *task = Py_NewRef(t->task);
+    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task); /* none, if the cancellation called __init__: then asyncio's AttributeError */
     long n = task_uncancel_any(st, task);
     Py_DECREF(task);
     if (n < 0 && PyErr_Occurred()) {

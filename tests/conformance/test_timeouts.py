@@ -564,3 +564,110 @@ def test_on_a_native_task(t):
             await asyncio.tasks._CTask(eager(), loop=t.loop, eager_start=True, name="eager")
 
     t.run(outer())
+
+
+class Stubborn:
+    """Something to await whose cancel() calls `refuse` the first time."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, loop, refuse):
+        self.loop, self.inner, self.refuse = loop, loop.create_future(), refuse
+
+    def get_loop(self):
+        return self.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        self.inner.add_done_callback(lambda future: callback(self), context=context)
+
+    def cancel(self, msg=None):
+        refuse, self.refuse = self.refuse, None
+        if refuse is not None:
+            refuse()
+        return self.inner.cancel()
+
+    def result(self):
+        return self.inner.result()
+
+    def __await__(self):
+        self._asyncio_future_blocking = True
+        yield self
+        return self.result()
+
+
+def not_now():
+    raise ValueError("not now")
+
+
+@mixed
+def test_rescheduled_after_a_cancel_that_failed(t):
+    """The alarm is over, whatever came of it: the next one is not taken for it."""
+    lib = t.kit.classes
+
+    async def block(again, after):
+        loop = asyncio.get_running_loop()
+        async with lib.timeout(0.01) as cm:
+            loop.call_later(0.03, lambda: [t.say(repr(cm)[:18]), cm.reschedule(again and loop.time() + again)])
+            if after is not None:
+                loop.call_later(0.04, cm.reschedule, after)
+            await Stubborn(loop, not_now)
+
+    async def main():
+        for again, after in ((0.01, None), (-1, None), (0.02, 1e9), (None, None), (None, -1)):
+            task = t.task(block(again, after))
+            await asyncio.wait([task], timeout=0.15)
+            t.say(task.done(), task.cancelling())
+            task.cancel()
+            t.attempt(await_done, task)
+            await attempt(t, task)
+
+    t.loop.set_exception_handler(lambda loop, context: t.say(context["message"], context["exception"]))
+    t.run(main())
+
+
+def await_done(task):
+    return task.done()
+
+
+@mixed
+def test_rescheduled_or_begun_anew_inside_of_cancel(t):
+    lib = t.kit.classes
+
+    async def block(act):
+        loop = asyncio.get_running_loop()
+        async with lib.timeout(0.01) as cm:
+            await Stubborn(loop, lambda: act(cm, loop))
+
+    async def main():
+        for act in (lambda cm, loop: cm.reschedule(loop.time() + 0.02), lambda cm, loop: cm.reschedule(-1), lambda cm, loop: cm.reschedule(None),
+                    lambda cm, loop: cm.__init__(None), lambda cm, loop: cm.__init__(loop.time() + 1)):
+            await attempt(t, t.task(block(act)))
+            await asyncio.sleep(0.04)
+
+    t.loop.set_exception_handler(lambda loop, context: t.say(context["message"], context["exception"]))
+    t.run(main())
+
+
+@mixed
+def test_an_alarm_by_hand_and_begun_anew(t):
+    """The old timer is still to come when the new one is armed."""
+    lib = t.kit.classes
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        cm = lib.timeout(0.03)
+        try:
+            async with cm:
+                cm._on_timeout()
+                await asyncio.sleep(1)
+        except TimeoutError as exc:
+            t.say(chain(exc))
+        cm.__init__(loop.time() + 0.2)
+        await attempt(t, wait_within(cm))
+
+    async def wait_within(cm):
+        async with cm:
+            await asyncio.sleep(0.1)
+
+    t.loop.set_exception_handler(lambda loop, context: t.say(context["message"], context["exception"]))
+    t.run(main())
