@@ -354,12 +354,15 @@ handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
             handle_attach_context(h, context);
         }
     }
-    handle_left_ring(self);
-    if (UNLIKELY(result == NULL)) {
-        return handle_report(h);
+    int rc = 0;
+    if (LIKELY(result != NULL)) {
+        Py_DECREF(result);
     }
-    Py_DECREF(result);
-    return 0;
+    else {
+        rc = handle_report(h);
+    }
+    handle_left_ring(self); /* last: who gets the report, or a weak reference's object in a finalizer, may keep it */
+    return rc;
 }
 
 static void

@@ -113,3 +113,54 @@ def test_a_held_handle_in_the_ring_keeps_its_callback_alive(loop):
     assert handle._callback is not None and ref() is not None
     del handle
     assert_collected(ref)
+
+
+class Keeper:
+    """A callback whose handle somebody else gets hold of while it runs, or just after."""
+
+    def fail(self):
+        raise ValueError
+
+    def give(self):
+        return Dropped(self)
+
+
+class Dropped:
+    """A result: dropping it takes the handle by its weak reference."""
+
+    def __init__(self, keeper):
+        self.keeper = keeper
+
+    def __del__(self):
+        self.keeper.handle = self.keeper.weak()
+
+
+@pytest.mark.parametrize("how", ["report", "result", "report in debug mode", "cancelled"])
+def test_cycle_through_a_handle_that_is_kept_at_the_end_of_its_run(loop, how):
+    keeper = Keeper()
+    loop.set_debug("debug" in how)
+
+    def handler(loop, context):
+        context.pop("exception")
+        keeper.handle = context["handle"]
+        context["handle"]._callback.__self__.context = context
+
+    async def main():
+        if how == "result":
+            keeper.weak = weakref.ref(loop.call_soon(keeper.give))
+        elif how == "cancelled":
+            handle = loop.call_soon(keeper.fail)
+            loop.call_soon(setattr, keeper, "handle", handle)
+            handle.cancel()
+        else:
+            loop.call_soon(keeper.fail)
+        await asyncloop.sleep(0.001)
+
+    loop.set_exception_handler(handler)
+    loop.run_until_complete(main())
+    loop.set_exception_handler(None)
+    del handler, main
+    assert gc.is_tracked(keeper.handle) and keeper.handle is not None
+    ref = weakref.ref(keeper)
+    del keeper
+    assert_collected(ref)
