@@ -174,7 +174,16 @@ future_init(Future *f, struct state *st, PyObject *loop)
     else {
         Py_INCREF(loop);
     }
-    f->loop = loop;
+    if (UNLIKELY(f->loop != NULL)) { /* a finalizer, or who was asked for the loop, called __init__ too: now this one is the last */
+        PyObject *before = f->loop;
+        if (f->kind == FUTURE_TASK) {
+            task_unlink((Task *)f);
+        }
+        f->loop = NULL;
+        f->is_own = false;
+        Py_DECREF(before);
+    }
+    Py_XSETREF(f->loop, loop);
     f->is_own = loop_is_own(st, loop);
     if (f->is_own) {
         return UNLIKELY(((Loop *)loop)->debug) ? future_note_source(f, st) : 0;

@@ -8,19 +8,6 @@
 /* ---- the lists of unfinished tasks */
 
 static inline void
-task_link(Task *t, struct state *st)
-{
-    struct task_link **first = LIKELY(t->future.is_own) ? &((Loop *)t->future.loop)->tasks : &st->foreign_tasks.first;
-    struct task_link *link = &t->link;
-    link->next = *first;
-    link->prev_next = first;
-    if (link->next != NULL) {
-        link->next->prev_next = &link->next;
-    }
-    *first = link;
-}
-
-static inline void
 task_unlink(Task *t)
 {
     struct task_link *link = &t->link;
@@ -32,6 +19,22 @@ task_unlink(Task *t)
         link->next->prev_next = link->prev_next;
     }
     link->prev_next = NULL;
+}
+
+static inline void
+task_link(Task *t, struct state *st)
+{
+    struct task_link **first = LIKELY(t->future.is_own) ? &((Loop *)t->future.loop)->tasks : &st->foreign_tasks.first;
+    struct task_link *link = &t->link;
+    if (UNLIKELY(link->prev_next != NULL)) { /* by an __init__ inside of this one */
+        task_unlink(t);
+    }
+    link->next = *first;
+    link->prev_next = first;
+    if (link->next != NULL) {
+        link->next->prev_next = &link->next;
+    }
+    *first = link;
 }
 
 /* Tasks that are being deallocated (no reference left) are not listed. */
@@ -130,8 +133,9 @@ task_set_up(Task *t, struct state *st, PyObject *coro, PyObject *name, PyObject 
         }
         return -1;
     }
+    PyObject *own_context = NULL;
     if (context == NULL) {
-        if (context_copy_current(&t->context) < 0) {
+        if (context_copy_current(&own_context) < 0) {
             return -1;
         }
     }
@@ -140,16 +144,17 @@ task_set_up(Task *t, struct state *st, PyObject *coro, PyObject *name, PyObject 
         return -1;
     }
     else {
-        t->context = Py_NewRef(context);
+        own_context = Py_NewRef(context);
     }
-    t->coro = Py_NewRef(coro);
+    Py_XSETREF(t->context, own_context); /* there may be one: what ran since task_reset may have called __init__ too */
+    Py_XSETREF(t->coro, Py_NewRef(coro));
+    t->future.log_destroy = true;
     if (name == NULL) {
         t->name = (uintptr_t)++st->n_task_names << 1 | 1;
     }
     else if (task_set_name(t, name) < 0) {
         return -1;
     }
-    t->future.log_destroy = true;
     return 0;
 }
 
@@ -165,6 +170,18 @@ task_loop_is_running(Task *t, struct state *st)
     return is_running;
 }
 
+/* Before anything is begun: the task and the coroutine are as if nobody had tried. */
+static inline int
+task_check_context(Task *t)
+{
+    if (COMPAT_TASK_CONTEXT_CHECKED || LIKELY(t->context == NULL || PyContext_CheckExact(t->context))) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_TypeError, "an instance of Context was expected");
+    t->future.log_destroy = false;
+    return -1;
+}
+
 static inline int
 task_begin(Task *t, struct state *st, int is_eager)
 {
@@ -174,6 +191,9 @@ task_begin(Task *t, struct state *st, int is_eager)
             return -1;
         }
         if (is_running) {
+            if (UNLIKELY(task_check_context(t) < 0)) {
+                return -1;
+            }
             task_link(t, st);
             int rc = task_start_eagerly(t, st);
             if (rc < 0 && t->future.state == FUTURE_PENDING) {
@@ -190,14 +210,10 @@ task_begin(Task *t, struct state *st, int is_eager)
     return 0;
 }
 
-/* What a task has beyond a Future, before another __init__. */
-static int
+/* What a task has beyond a Future, before another __init__, perhaps in the middle of a step: that one holds its coroutine and its context. */
+static void
 task_reset(Task *t)
 {
-    if (t->is_stepping) {
-        PyErr_SetString(PyExc_RuntimeError, "Task is running");
-        return -1;
-    }
     task_unlink(t);
     t->future.log_destroy = false;
     t->n_cancels = 0;
@@ -205,14 +221,13 @@ task_reset(Task *t)
     Py_CLEAR(t->coro);
     Py_CLEAR(t->context);
     task_drop_name(t);
-    return 0;
 }
 
 static int
 task_init(Task *t, struct state *st, PyObject *coro, PyObject *loop, PyObject *name, PyObject *context, int is_eager)
 {
-    if (UNLIKELY(t->future.loop != NULL) && !COMPAT_SINGLE_INIT && task_reset(t) < 0) {
-        return -1;
+    if (UNLIKELY(t->future.loop != NULL) && !COMPAT_SINGLE_INIT) {
+        task_reset(t);
     }
     if (future_init(&t->future, st, loop) < 0) {
         return -1;

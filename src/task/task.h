@@ -20,7 +20,6 @@ typedef struct {
     struct task_link link;
     uintptr_t name;   /* a str, or N << 1 | 1 for "Task-N" */
     uint32_t n_cancels; /* cancel() minus uncancel() */
-    bool is_stepping; /* its coroutine runs: context and coroutine must stay */
 } Task;
 
 static int task_register(PyObject *module, struct state *st) MUST_CHECK;

@@ -334,22 +334,18 @@ task_step(Task *t, struct state *st, PyObject *exception)
     if (t->waiting_on != NULL) {
         Py_CLEAR(t->waiting_on);
     }
-    bool was_stepping = t->is_stepping;
-    t->is_stepping = true;
     if (LIKELY(exception == NULL && !t->future.must_cancel)) {
         status = PyIter_Send(coro, Py_None, &result);
     }
     else {
         exception = t->future.must_cancel ? task_swap_for_cancelled_error(t, st, exception) : Py_NewRef(exception);
         if (exception == NULL) {
-            t->is_stepping = was_stepping;
             Py_DECREF(coro);
             return -1;
         }
         status = task_throw(st, coro, exception, &result);
         Py_DECREF(exception);
     }
-    t->is_stepping = was_stepping;
     Py_DECREF(coro);
     if (UNLIKELY(t->future.state != FUTURE_PENDING)) { /* somebody finished the task from inside its own step */
         Py_XDECREF(result);
@@ -378,6 +374,25 @@ task_report(Loop *loop, Task *t)
     return rc;
 }
 
+/* Enter the task's context and hold it: a step may call __init__, which gives the task another one.  New reference, for task_leave_context; NULL: -1. */
+static inline PyObject *
+task_enter_context(Loop *loop, Task *t)
+{
+    return LIKELY(context_enter(loop, &t->context) == 0) ? Py_NewRef(t->context) : NULL;
+}
+
+static inline void
+task_leave_context(Loop *loop, Task *t, PyObject *entered)
+{
+    if (LIKELY(t->context == entered)) {
+        Py_DECREF(entered);
+        context_leave(loop, &t->context);
+        return;
+    }
+    context_leave(loop, &entered);
+    Py_XDECREF(entered);
+}
+
 static int
 task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
 {
@@ -386,13 +401,14 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     if (UNLIKELY(aiobridge_publish(loop, self) < 0)) {
         return task_report(loop, t);
     }
-    if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
+    PyObject *entered = task_enter_context(loop, t);
+    if (UNLIKELY(entered == NULL)) {
         return task_report(loop, t); /* up to 3.14 Task(context=5) comes to this */
     }
     loop->stepping = true;
     int rc = task_step(t, st, exception);
     loop->stepping = false;
-    context_leave(loop, &t->context);
+    task_leave_context(loop, t, entered);
     future_forget_stop_iteration(st);
     return LIKELY(rc == 0) ? 0 : task_report(loop, t);
 }
@@ -487,19 +503,25 @@ task_start_eagerly(Task *t, struct state *st)
         return -1;
     }
     bool is_own = t->future.is_own;
-    int rc = is_own ? context_enter((Loop *)loop, &t->context)
-             : context_materialise_borrowed(&t->context) == NULL ? -1 : PyContext_Enter(t->context);
-    if (rc == 0) {
+    PyObject *entered = is_own ? task_enter_context((Loop *)loop, t) : Py_XNewRef(context_materialise_borrowed(&t->context));
+    if (!is_own && entered != NULL && PyContext_Enter(entered) < 0) {
+        Py_CLEAR(entered);
+    }
+    int rc = -1;
+    if (entered != NULL) {
         bool was_stepping = task_set_stepping(st, loop, true);
         rc = task_step(t, st, NULL);
         task_set_stepping(st, loop, was_stepping);
         future_forget_stop_iteration(st);
         PyObject *raised = compat_take_raised();
         if (is_own) {
-            context_leave((Loop *)loop, &t->context);
+            task_leave_context((Loop *)loop, t, entered);
         }
-        else if (PyContext_Exit(t->context) < 0) {
-            PyErr_WriteUnraisable((PyObject *)t);
+        else {
+            if (PyContext_Exit(entered) < 0) {
+                PyErr_WriteUnraisable((PyObject *)t);
+            }
+            Py_DECREF(entered);
         }
         compat_set_raised(raised);
     }

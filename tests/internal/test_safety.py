@@ -185,28 +185,28 @@ def test_a_loop_that_inits_the_future_while_it_schedules():
 
 
 @pytest.mark.skipif(not (3, 12) <= sys.version_info < (3, 15), reason="eager tasks and a second __init__ are both needed")
-def test_a_running_task_is_not_made_anew_by_an_eager_one(own_loop):
-    """While another task is the current one, the outer is still in the middle of its step."""
-    errors = []
+def test_a_running_task_is_made_anew_by_an_eager_one(own_loop):
+    """While another task is the current one, the outer is still in the middle of its step: it ends with what that returns, as asyncio's does."""
 
     async def noop():
         pass
 
+    coro = noop()
+
     async def inner():
-        coro = noop()
-        try:
-            task.__init__(coro, loop=own_loop)
-        except RuntimeError as exc:
-            errors.append(exc)
-        finally:
-            coro.close()
+        task.__init__(coro, loop=own_loop)
 
     async def outer():
         asyncloop.Task(inner(), loop=own_loop, eager_start=True)
+        return "outer"
 
+    reported = []
+    own_loop.set_exception_handler(lambda loop, context: reported.append(context["exception"]))
     task = asyncloop.Task(outer(), loop=own_loop)
-    own_loop.run_until_complete(task)
-    assert len(errors) == 1
+    pump(own_loop, 3)
+    assert task.result() == "outer"
+    assert [type(exc) for exc in reported] == [asyncio.InvalidStateError]
+    coro.close()
 
 
 def test_gather_hides_what_it_builds(own_loop):
@@ -481,3 +481,126 @@ def test_a_sockets_method_that_drives_its_own_operation(own_loop, how):
 
         assert own_loop.run_until_complete(main()) == b"data"
         assert len(raised) == 1
+
+
+REINIT = """
+    import asyncio, gc, sys
+    import asyncloop
+
+    said = []
+
+    async def other():
+        return 1
+
+    class Reinits:
+        # what a task awaits: its methods call __init__ of the task, in the middle of its step
+        _asyncio_future_blocking = True
+
+        def __init__(self, loop, when):
+            self.loop, self.when, self.task = loop, when, None
+
+        def again(self, when):
+            if when == self.when:
+                self.task = asyncio.current_task()
+                coro = other()
+                try:
+                    self.task.__init__(coro, loop=self.loop)
+                except RuntimeError:
+                    coro.close()
+
+        def get_loop(self):
+            self.again("get_loop")
+            return self.loop
+
+        def add_done_callback(self, callback, *, context=None):
+            self.again("add_done_callback")
+            self.loop.call_soon(callback, self, context=context)
+
+        def result(self):
+            self.again("result")
+
+        def cancel(self, msg=None):
+            return False
+
+        def __await__(self):
+            self.again("await")
+            yield self
+            self.again("resumed")
+
+    async def body(loop, when):
+        await Reinits(loop, when)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
+        for when in ("get_loop", "add_done_callback", "result", "await", "resumed", "never"):
+            for eager in (False, True) if sys.version_info >= (3, 12) else (False,):
+                task = asyncloop.Task(body(loop, when), loop=loop, **({"eager_start": True} if eager else {}))
+                await asyncio.sleep(0.005)
+                assert task.done() or when != "never", when
+                assert len(asyncio.all_tasks()) <= 2, asyncio.all_tasks()
+                task.cancel()
+                await asyncio.sleep(0.005)
+                del task
+                gc.collect()
+                assert len(asyncio.all_tasks()) <= 1, asyncio.all_tasks()
+
+    loop = MODULE.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    print("ok")
+"""
+
+
+@pytest.mark.parametrize("module", ["asyncloop", "asyncio"])
+def test_a_task_begun_anew_in_its_own_step(module):
+    run_alone(REINIT.replace("MODULE", module))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="a second __init__ is an error")
+def test_init_inside_of_init(own_loop):
+    """What an __init__ asks, its finalizers too, may call __init__ of the same task."""
+
+    async def noop():
+        pass
+
+    coros = [noop() for _ in range(8)]
+    left = list(coros)
+
+    class Again:
+        def __init__(self, loop=own_loop):
+            self.loop = loop
+
+        def again(self):
+            task, coro = tasks[0], left.pop()
+            asyncloop.Task.__init__(task, coro, loop=own_loop)
+
+        def __str__(self):
+            self.again()
+            return "name"
+
+        def __del__(self):
+            self.again()
+
+    class Loop(asyncio.SelectorEventLoop):
+        def get_debug(self):
+            if tasks and len(left) > 3:
+                Again.again(self)
+            return False
+
+    tasks = []
+    tasks.append(asyncloop.Task(left.pop(), loop=own_loop))
+    asyncloop.Task.__init__(tasks[0], left.pop(), loop=own_loop, name=Again.__new__(Again))
+    tasks[0].extra = None
+    other = Loop()
+    asyncloop.Task.__init__(tasks[0], left.pop(), loop=other)
+    asyncloop.Task.__init__(tasks[0], left.pop(), loop=own_loop)
+    assert len(asyncio.all_tasks(own_loop)) == 1 and not asyncio.all_tasks(other)
+    pump(own_loop, 3)
+    assert not asyncio.all_tasks(own_loop) and tasks[0].done()
+    tasks.clear()
+    left.clear()
+    for coro in coros:
+        coro.close()
+    other.close()
+    gc.collect()
