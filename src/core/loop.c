@@ -21,7 +21,8 @@ enum {
     LOOP_CROWD = 1024,          /* with so many entries in the ring, a thread that pushes more */
     LOOP_PUSHES_PER_REST = 256, /* rests this often (a power of two) */
     LOOP_GATHERED_ENTRIES = 32,
-    LOOP_GATHERED_NS = 20 * 1000, /* a callback that takes longer should not have kept the writes before it waiting */
+    LOOP_GATHERED_NS = 500 * 1000, /* the first of the writes that leave together waits no longer than this and one callback, */
+    LOOP_SLOW_ENTRY_NS = 250 * 1000, /* which should not have kept it waiting when it takes longer than this */
     LOOP_HASTY_ENTRIES = 100,
     LOOP_LONGEST_WAIT_S = 24 * 3600,
     LOOP_ORIGIN_DEPTH = 10, /* asyncio.constants.DEBUG_STACK_DEPTH */
@@ -422,13 +423,14 @@ loop_goes_on_gathering(struct flush_list *list)
     uint64_t now = clock_now_ns(), took_ns = now - list->looked_ns;
     list->looked_ns = now;
     if (list->n_entries++ == 0) {
-        return true; /* looked_ns was an older pass's */
+        list->began_ns = now; /* looked_ns was an older pass's */
+        return true;
     }
-    if (took_ns > LOOP_GATHERED_NS) {
+    if (took_ns > LOOP_SLOW_ENTRY_NS) {
         list->hasty = LOOP_HASTY_ENTRIES;
         return false;
     }
-    return list->n_entries < LOOP_GATHERED_ENTRIES;
+    return list->n_entries < LOOP_GATHERED_ENTRIES && now - list->began_ns < LOOP_GATHERED_NS;
 }
 
 /* After an entry; is_last: nothing follows it in this pass. */

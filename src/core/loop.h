@@ -49,13 +49,14 @@ struct fd_slot {
 enum loop_state { LOOP_IDLE, LOOP_RUNNING, LOOP_CLOSED };
 
 /* Transports with writes gathered during ready entries: the net layer links them here, and sets flush.  See net/outq.h.
- * They leave together when the pass ends: sent one after the other they cost the kernel less than each between two callbacks.  They leave earlier
- * when LOOP_GATHERED_ENTRIES have run since the first, or when a callback took so long that they should not have waited for it; after such a
- * one, writes leave with the entry that made them for a while (hasty). */
+ * They leave together when the pass ends: sent one after the other they cost the kernel less than each between two callbacks, and the peer is woken
+ * once instead of for each.  They leave earlier when LOOP_GATHERED_ENTRIES or LOOP_GATHERED_NS have passed since the first, or when a callback took so
+ * long that they should not have waited for it; after such a one, writes leave with the entry that made them for a while (hasty). */
 struct flush_list {
     struct flush_link *first;
     int (*flush)(struct Loop *loop); /* empties the list; 0, or -1 with SystemExit or KeyboardInterrupt set */
     uint64_t looked_ns; /* when the entry before this one ended */
+    uint64_t began_ns;  /* when the first entry ended that wrote since the list was empty */
     uint8_t n_entries;  /* that ended since the list was empty */
     uint8_t hasty;      /* so many more entries do not gather */
 };
