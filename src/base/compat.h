@@ -53,7 +53,7 @@
 /* ---- what the interpreter does */
 #define COMPAT_AM_SEND_USED (!COMPAT_AT_LEAST(3, 12) || COMPAT_AT_LEAST(3, 15)) /* SEND asks am_send of any type */
 #define COMPAT_THROWN_STOP_ENDS_AWAIT COMPAT_AT_LEAST(3, 12)  /* throw(StopIteration) at an await that has no throw(): the await's value; before the first step: no PEP 479 */
-#define COMPAT_STOPITERATION_REUSABLE COMPAT_AT_LEAST(3, 12)  /* PyErr_SetRaisedException keeps a prepared instance */
+#define COMPAT_STOPITERATION_PLAIN COMPAT_AT_LEAST(3, 12)     /* PyErr_SetRaisedException takes an instance put together by hand */
 #define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is a field of the thread state */
 #define COMPAT_QUEUE_SHUTDOWN COMPAT_AT_LEAST(3, 13)          /* Queue.shutdown() */
 #define COMPAT_BARRIER_TEXT (COMPAT_AT_LEAST(3, 14) ? "parties must be >= 1" : "parties must be > 0")

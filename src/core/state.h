@@ -69,7 +69,7 @@
 #define STATE_OBJECTS(X)                                                                                                     \
     /* core */ X(abc_init) X(abc_instancecheck) X(abc_subclasscheck) X(current_tasks) X(swap_current_task)                   \
     X(empty_tuple) X(kw_context) X(kw_debug) X(asyncio_ThreadSafeHandle)                                                     \
-    /* task */ X(stop_iteration) X(future_repr) X(task_repr) X(task_get_stack) X(task_print_stack) X(eager_task_factory)     \
+    /* task */ X(future_repr) X(task_repr) X(task_get_stack) X(task_print_stack) X(eager_task_factory)     \
     X(set_result_unless_cancelled) X(add_to_awaited_by) X(discard_from_awaited_by) X(kw_loop) X(kw_msg)                      \
     X(wraps_stop_iteration) X(coroutine_mark) X(is_coroutine_mark) X(chain_future) X(concurrent_CancelledError)              \
     X(concurrent_Future) X(concurrent_InvalidStateError) X(concurrent_TimeoutError) X(convert_future_exc) X(kw_name)         \
@@ -169,6 +169,7 @@ struct state {
     uint64_t n_task_names;       /* Task-N */
     ptrdiff_t tstate_task_offset; /* of the current task in the thread state; 0 when unknown (aiobridge) */
     ptrdiff_t tstate_loop_offset;
+    ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/awaited_by.c) */
 };
 
 /* Intrusive doubly linked list of unfinished tasks; embedded in Task. prev_next points at the pointer that points here; NULL when unlinked. */

@@ -2,7 +2,10 @@
  *
  * An await needs no note: the waiting tasks are among the future's callbacks and are found there when somebody asks; so do our own gather, wait, shield
  * and the like (child.h).  What asyncio's helpers say by future_add_to_awaited_by is kept in rare->awaited_by; asyncio's own C functions of that name know only
- * asyncio's own types, so the module offers replacements that take ours and hand the rest on. */
+ * asyncio's own types, so the module offers replacements that take ours and hand the rest on.
+ *
+ * asyncio's Future, awaited by one of ours: it has a field for who waits, and functions that put asyncio's own types alone there.  The field's place is
+ * found by experiment (awaited_by_probe), or else not used.  It holds one object, or a set of them once asyncio has made it one. */
 #include "task/future.h"
 #include "task/task.h"
 
@@ -37,6 +40,132 @@ awaited_by_waiter_borrowed(const struct callback *cb)
     return PyCFunction_GET_SELF(cb->target);
 }
 
+/* ---- asyncio's own futures */
+
+static inline PyObject **
+awaited_by_native_slot(struct state *st, PyObject *future)
+{
+    return (PyObject **)((char *)future + st->native_awaited_by_offset);
+}
+
+/* A future of asyncio's, and a waiter whose type its functions would ignore. */
+static inline bool
+awaited_by_needs_slot(struct state *st, PyObject *future, PyObject *waiter)
+{
+    return st->native_awaited_by_offset != 0 && PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future) && future_is_own(st, waiter);
+}
+
+static int
+awaited_by_call_native(PyObject *function, PyObject *future, PyObject *waiter)
+{
+    PyObject *args[] = {future, waiter};
+    PyObject *done = PyObject_Vectorcall(function, args, 2, NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+awaited_by_add_native(struct state *st, PyObject *future, PyObject *waiter)
+{
+    PyObject **slot = awaited_by_native_slot(st, future);
+    if (*slot == NULL) {
+        *slot = Py_NewRef(waiter);
+        return 0;
+    }
+    if (*slot == waiter) {
+        return 0;
+    }
+    if (!PySet_CheckExact(*slot) /* a second waiter makes asyncio turn it into a set */
+        && (awaited_by_call_native(st->add_to_awaited_by, future, future) < 0
+            || awaited_by_call_native(st->discard_from_awaited_by, future, future) < 0)) {
+        return -1;
+    }
+    PyObject *set = Py_XNewRef(*slot); /* hashing may run code */
+    int rc = set != NULL && PySet_CheckExact(set) ? PySet_Add(set, waiter) : 0;
+    Py_XDECREF(set);
+    return rc;
+}
+
+static int
+awaited_by_discard_native(struct state *st, PyObject *future, PyObject *waiter)
+{
+    PyObject **slot = awaited_by_native_slot(st, future);
+    if (*slot == waiter) {
+        Py_CLEAR(*slot);
+        return 0;
+    }
+    PyObject *set = Py_XNewRef(*slot);
+    int rc = set != NULL && PySet_CheckExact(set) ? PySet_Discard(set, waiter) : 0;
+    Py_XDECREF(set);
+    return rc < 0 ? -1 : 0;
+}
+
+/* future waits for nothing, waiter and other neither. Where in future does waiter show up, and behave as the field does? 0: nowhere; -1: exception. */
+static ptrdiff_t
+awaited_by_find(struct state *st, PyObject *future, PyObject *waiter, PyObject *other)
+{
+    if (!PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future) || awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject **words = (PyObject **)future, **end = words + Py_TYPE(future)->tp_basicsize / (Py_ssize_t)sizeof *words;
+    PyObject **found = NULL;
+    for (PyObject **word = (PyObject **)(future + 1); word < end; word++) {
+        if (*word == waiter) {
+            found = found == NULL ? word : end;
+        }
+    }
+    if (awaited_by_call_native(st->discard_from_awaited_by, future, waiter) < 0) {
+        return -1;
+    }
+    if (found == NULL || found == end || *found != NULL) {
+        return 0;
+    }
+    if (awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0 || awaited_by_call_native(st->add_to_awaited_by, future, other) < 0) {
+        return -1;
+    }
+    return *found != NULL && PySet_CheckExact(*found) && PySet_GET_SIZE(*found) == 2 ? (char *)found - (char *)future : 0;
+}
+
+static int
+awaited_by_probe(struct state *st)
+{
+    ptrdiff_t offset = -1;
+    PyObject *future = future_new_native(st), *waiter = future == NULL ? NULL : future_new_native(st);
+    PyObject *other = waiter == NULL ? NULL : future_new_native(st);
+    if (other != NULL && (offset = awaited_by_find(st, future, waiter, other)) > 0) {
+        st->native_awaited_by_offset = offset;
+    }
+    Py_XDECREF(future);
+    Py_XDECREF(waiter);
+    Py_XDECREF(other);
+    return offset < 0 ? -1 : 0;
+}
+
+/* Any future, noted in the way that it has. */
+static int
+awaited_by_note(struct state *st, PyObject *future, PyObject *waiter, bool is_add)
+{
+    if (future_is_own(st, future)) {
+        return is_add ? awaited_by_add((Future *)future, waiter) : awaited_by_discard((Future *)future, waiter);
+    }
+    if (awaited_by_needs_slot(st, future, waiter)) {
+        return is_add ? awaited_by_add_native(st, future, waiter) : awaited_by_discard_native(st, future, waiter);
+    }
+    return awaited_by_call_native(is_add ? st->add_to_awaited_by : st->discard_from_awaited_by, future, waiter);
+}
+
+/* t waits for this future, which is none of our types, or does so no longer. */
+static int
+awaited_by_note_task(struct state *st, PyObject *future, PyObject *task, bool is_add)
+{
+    if (!COMPAT_CALL_GRAPH || !awaited_by_needs_slot(st, future, task)) {
+        return 0;
+    }
+    return awaited_by_note(st, future, task, is_add);
+}
+
+/* ---- the Python view */
+
 #if COMPAT_CALL_GRAPH
 static PyObject *
 Future_get_awaited_by(PyObject *self, void *Py_UNUSED(closure))
@@ -68,15 +197,8 @@ awaited_by_call(PyObject *module, PyObject *const *args, Py_ssize_t n_args, bool
         PyErr_Format(PyExc_TypeError, "future_%s_awaited_by expected 2 arguments, got %zd", is_add ? "add_to" : "discard_from", n_args);
         return NULL;
     }
-    if (!future_is_own(st, args[0])) {
-        return PyObject_Vectorcall(is_add ? st->add_to_awaited_by : st->discard_from_awaited_by, args, 2, NULL);
-    }
-    int is_future = PyObject_IsInstance(args[1], st->asyncio_Future);
-    if (is_future < 0) {
-        return NULL;
-    }
-    Future *f = (Future *)args[0];
-    if (is_future && (is_add ? awaited_by_add(f, args[1]) : awaited_by_discard(f, args[1])) < 0) {
+    int is_future = future_is_own(st, args[0]) ? PyObject_IsInstance(args[1], st->asyncio_Future) : 1;
+    if (is_future < 0 || (is_future > 0 && awaited_by_note(st, args[0], args[1], is_add) < 0)) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -109,7 +231,8 @@ awaited_by_register(PyObject *module, struct state *st)
         return 0;
     }
     if (future_import(&st->add_to_awaited_by, "asyncio.futures", "future_add_to_awaited_by") < 0
-        || future_import(&st->discard_from_awaited_by, "asyncio.futures", "future_discard_from_awaited_by") < 0) {
+        || future_import(&st->discard_from_awaited_by, "asyncio.futures", "future_discard_from_awaited_by") < 0
+        || awaited_by_probe(st) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, awaited_by_functions);

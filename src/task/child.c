@@ -137,25 +137,13 @@ child_takes_entry(struct state *st, PyObject *child)
     return LIKELY(future_is_exact(st, child) && ((Future *)child)->is_own);
 }
 
-static COLD int
-child_note(struct state *st, PyObject *child, PyObject *waiter, bool is_add)
-{
-    if (future_is_own(st, child)) {
-        return is_add ? awaited_by_add((Future *)child, waiter) : awaited_by_discard((Future *)child, waiter);
-    }
-    PyObject *args[] = {child, waiter};
-    PyObject *done = PyObject_Vectorcall(is_add ? st->add_to_awaited_by : st->discard_from_awaited_by, args, 2, NULL);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static inline int
 child_note_waiter(struct state *st, PyObject *child, PyObject *waiter)
 {
     if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
         return 0;
     }
-    return child_note(st, child, waiter, true);
+    return awaited_by_note(st, child, waiter, true);
 }
 
 static inline int
@@ -164,7 +152,7 @@ child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter)
     if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
         return 0;
     }
-    return child_note(st, child, waiter, false);
+    return awaited_by_note(st, child, waiter, false);
 }
 
 static COLD int

@@ -393,35 +393,35 @@ future_wrap_stop_iteration(struct state *st, PyObject *exception)
     return wrapper;
 }
 
-/* Patch releases of one version differ in this, so asyncio's own Future is asked once: with a loop that only knows get_debug(). */
+static PyObject *
+future_new_native(struct state *st)
+{
+    PyObject *types = PyImport_ImportModule("types"), *names = Py_BuildValue("{s:O}", "get_debug", (PyObject *)&PyBool_Type);
+    PyObject *class = types == NULL || names == NULL ? NULL : PyObject_GetAttrString(types, "SimpleNamespace");
+    PyObject *loop = class == NULL ? NULL : PyObject_Call(class, st->empty_tuple, names), *future = NULL;
+    if (loop != NULL && PyDict_DelItemString(names, "get_debug") == 0 && PyDict_SetItem(names, st->str.loop, loop) == 0) {
+        future = PyObject_Call(st->asyncio_Future, st->empty_tuple, names);
+    }
+    Py_XDECREF(types);
+    Py_XDECREF(names);
+    Py_XDECREF(class);
+    Py_XDECREF(loop);
+    return future;
+}
+
+/* Patch releases of one version differ in this, so asyncio's own Future is asked once. */
 static int
 future_ask_about_stop_iteration(struct state *st)
 {
-    PyObject *mock = PyImport_ImportModule("types"), *loop = NULL, *future = NULL, *names = NULL, *done = NULL;
-    if (mock == NULL || (names = Py_BuildValue("{s:O}", "get_debug", (PyObject *)&PyBool_Type)) == NULL
-        || (loop = PyObject_GetAttrString(mock, "SimpleNamespace")) == NULL) {
-        goto error;
-    }
-    Py_SETREF(loop, PyObject_Call(loop, st->empty_tuple, names));
-    if (loop == NULL || PyDict_DelItemString(names, "get_debug") < 0 || PyDict_SetItem(names, st->str.loop, loop) < 0
-        || (future = PyObject_Call(st->asyncio_Future, st->empty_tuple, names)) == NULL) {
-        goto error;
-    }
-    done = PyObject_CallMethod(future, "set_exception", "O", PyExc_StopIteration);
-    if (done == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            goto error;
-        }
+    PyObject *future = future_new_native(st);
+    PyObject *done = future == NULL ? NULL : PyObject_CallMethod(future, "set_exception", "O", PyExc_StopIteration);
+    if (future != NULL && (done != NULL || PyErr_ExceptionMatches(PyExc_TypeError))) {
         PyErr_Clear();
+        if (PyObject_SetAttrString(future, "_log_traceback", Py_False) == 0) {
+            st->wraps_stop_iteration = Py_NewRef(done == NULL ? Py_False : Py_True);
+        }
     }
-    if (PyObject_SetAttrString(future, "_log_traceback", Py_False) == 0) {
-        st->wraps_stop_iteration = Py_NewRef(done == NULL ? Py_False : Py_True);
-    }
-error:
-    Py_XDECREF(mock);
-    Py_XDECREF(loop);
     Py_XDECREF(future);
-    Py_XDECREF(names);
     Py_XDECREF(done);
     return st->wraps_stop_iteration == NULL ? -1 : 0;
 }

@@ -128,16 +128,21 @@ static PyObject *future_iter_new(PyObject *future);
 static PySendResult future_send(Future *f, PyObject **result);
 static PyObject *future_give_stop_iteration(struct state *st, PyObject *value); /* steals value; returns NULL */
 static inline PyObject *future_give(PySendResult status, PyObject *result); /* what send() gives to Python code, which looks at the StopIteration's args */
-static void future_forget_stop_iteration(struct state *st);
+#if !COMPAT_AM_SEND_USED
+static PyObject *Future_get_send(PyObject *self, void *closure);
+#endif
 #if COMPAT_CALL_GRAPH
 static PyObject *Future_get_awaited_by(PyObject *self, void *closure);
 #endif
 static int awaited_by_add(Future *f, PyObject *waiter) MUST_CHECK;
 static int awaited_by_discard(Future *f, PyObject *waiter) MUST_CHECK;
+static int awaited_by_note(struct state *st, PyObject *future, PyObject *waiter, bool is_add) MUST_CHECK;
+static int awaited_by_note_task(struct state *st, PyObject *future, PyObject *task, bool is_add) MUST_CHECK;
 static int awaited_by_register(PyObject *module, struct state *st) MUST_CHECK;
 static PyObject *future_call_slowly(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 static int future_import(PyObject **slot, const char *module_name, const char *name) MUST_CHECK;
 static int future_hide_next(PyTypeObject *type) MUST_CHECK;
+static PyObject *future_new_native(struct state *st); /* a pending one of asyncio's own, on a loop that only knows get_debug() */
 static int future_ask_about_stop_iteration(struct state *st) MUST_CHECK;
 static PyObject *future_thrown(PyObject *const *args, Py_ssize_t n_args); /* the exception that throw(*args) is to raise; NULL: TypeError */
 static void future_raise_thrown(PyObject *const *args, Py_ssize_t n_args); /* what throw(*args) raises */

@@ -1,10 +1,11 @@
 /* task/future_iter.c -- awaiting a Future.
  *
- * For `await` the Future is its own iterator (am_send for 3.11, 3.15 and drivers in C; tp_iternext for 3.12 to 3.14, whose SEND looks at nothing else).
- * Python code that calls __await__() or iter() gets a FutureIter with send, throw and close, as from asyncio: the Future itself must have none of these,
- * or it would pass for a coroutine.
+ * For `await` the Future is its own iterator (am_send for 3.11, 3.15 and drivers in C; tp_iternext for 3.12 to 3.14, whose SEND looks at nothing else
+ * as long as None is sent).  Python code that calls __await__() or iter() gets a FutureIter with send, throw and close, as from asyncio: the Future
+ * itself must have none of these, or it would pass for a coroutine.  Where SEND looks for send() it finds it (Future_get_send), and nobody else does.
  *
- * StopIteration: making one costs more than all the rest of an await, so one is kept in the state and used again while nobody else holds it. */
+ * StopIteration: making one by calling its class costs more than all the rest of an await, so it is put together here.  It must not be kept for the next
+ * one: the value of an await belongs to the awaiting code, and dies with its last name there. */
 #include "task/future.h"
 
 /* ---- StopIteration */
@@ -33,41 +34,22 @@ future_give_stop_iteration(struct state *st, PyObject *value)
         Py_DECREF(value);
         return NULL;
     }
-#if COMPAT_STOPITERATION_REUSABLE
-    PyStopIterationObject *kept = (PyStopIterationObject *)st->stop_iteration;
-    if (UNLIKELY(kept == NULL || Py_REFCNT(kept) != 1 || kept->dict != NULL || kept->traceback != NULL || kept->context != NULL
-                 || kept->cause != NULL)) {
-        kept = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
-        if (kept == NULL) {
-            Py_DECREF(value);
-            return NULL;
-        }
-        Py_XSETREF(st->stop_iteration, (PyObject *)kept);
+#if COMPAT_STOPITERATION_PLAIN
+    PyStopIterationObject *stop = PyObject_GC_New(PyStopIterationObject, (PyTypeObject *)PyExc_StopIteration);
+    if (stop == NULL) {
+        Py_DECREF(value);
+        return NULL;
     }
-    PyObject *before = kept->value;
-    kept->value = value;
-    PyErr_SetRaisedException(Py_NewRef(kept)); /* held now: what dropping the value before runs may await something too */
-    Py_XDECREF(before);
+    memset((char *)stop + sizeof(PyObject), 0, sizeof *stop - sizeof(PyObject));
+    stop->args = Py_NewRef(st->empty_tuple);
+    stop->value = value;
+    PyObject_GC_Track(stop);
+    PyErr_SetRaisedException((PyObject *)stop);
     return NULL;
 #else
     (void)st;
     return future_raise_stop_iteration(value);
 #endif
-}
-
-/* After a step: the value belongs to the user. */
-static inline void
-future_forget_stop_iteration(struct state *st)
-{
-    PyStopIterationObject *kept = (PyStopIterationObject *)st->stop_iteration;
-    if (COMPAT_STOPITERATION_REUSABLE && kept != NULL && kept->value != NULL) {
-        if (LIKELY(Py_REFCNT(kept) == 1 && kept->traceback == NULL && kept->context == NULL)) {
-            Py_CLEAR(kept->value);
-        }
-        else {
-            Py_CLEAR(st->stop_iteration);
-        }
-    }
 }
 
 /* ---- the protocol */
@@ -119,6 +101,53 @@ Future_am_await(PyObject *self)
     }
     return Py_NewRef(self);
 }
+
+/* ---- send(), for 3.12 to 3.14
+ *
+ * SEND calls the method of that name when a driver sends something else than None: the value is ignored, as asyncio's iterator does. */
+
+#if !COMPAT_AM_SEND_USED
+static PyObject *
+future_send_called(PyObject *self, PyObject *Py_UNUSED(value))
+{
+    PyObject *result;
+    PySendResult status = future_send((Future *)self, &result);
+    return future_give(status, result);
+}
+
+static PyMethodDef future_send_def = {"send", future_send_called, METH_O, NULL};
+
+/* Is the instruction that runs now SEND?  1, 0, or -1 with the exception set. */
+static int
+future_is_sent_to(void)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (frame == NULL) {
+        return 0;
+    }
+    int at = PyFrame_GetLasti(frame), is_send = -1;
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *bytes = PyCode_GetCode(code), *map = NULL, *number = NULL;
+    if (bytes != NULL && future_import(&map, "opcode", "opmap") == 0 && (number = PyMapping_GetItemString(map, "SEND")) != NULL) {
+        is_send = at >= 0 && at < PyBytes_GET_SIZE(bytes) && PyLong_AsLong(number) == (unsigned char)PyBytes_AS_STRING(bytes)[at];
+    }
+    Py_DECREF(code);
+    Py_XDECREF(bytes);
+    Py_XDECREF(map);
+    Py_XDECREF(number);
+    return is_send;
+}
+
+static PyObject *
+Future_get_send(PyObject *self, void *Py_UNUSED(closure))
+{
+    int is_sent_to = future_is_sent_to();
+    if (is_sent_to == 0) {
+        PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute 'send'", Py_TYPE(self)->tp_name);
+    }
+    return is_sent_to > 0 ? PyCFunction_New(&future_send_def, self) : NULL;
+}
+#endif
 
 /* ---- AwaitIter: what FutureIter and the iterator of a Coro share */
 

@@ -456,6 +456,9 @@ static PyGetSetDef Future_getset[] = {
 #if COMPAT_CALL_GRAPH
     {"_asyncio_awaited_by", Future_get_awaited_by},
 #endif
+#if !COMPAT_AM_SEND_USED
+    {"send", Future_get_send},
+#endif
     {NULL},
 };
 

@@ -189,7 +189,7 @@ task_wait_future_like(Task *t, struct state *st, PyObject *future, int is_blocki
     if (PyObject_SetAttr(future, st->str._asyncio_future_blocking, Py_False) < 0) {
         return -1;
     }
-    return task_add_wakeup(t, st, future) < 0 ? -1 : 1;
+    return task_add_wakeup(t, st, future) < 0 || awaited_by_note_task(st, future, (PyObject *)t, true) < 0 ? -1 : 1;
 }
 
 /* Whatever else was yielded. Steals it. */
@@ -409,7 +409,6 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     int rc = task_step(t, st, exception);
     loop->stepping = false;
     task_leave_context(loop, t, entered);
-    future_forget_stop_iteration(st);
     return LIKELY(rc == 0) ? 0 : task_report(loop, t);
 }
 
@@ -457,7 +456,6 @@ task_run_called(Task *t, PyObject *exception)
         bool was_stepping = task_set_stepping(st, loop, true);
         rc = task_step(t, st, exception);
         task_set_stepping(st, loop, was_stepping);
-        future_forget_stop_iteration(st);
         PyObject *raised = compat_take_raised();
         if (aiobridge_swap_current(st, loop, previous, &leaving) < 0) {
             PyErr_WriteUnraisable((PyObject *)t);
@@ -481,8 +479,11 @@ task_wakeup_called(PyObject *self, PyObject *future)
 {
     Task *t = (Task *)self;
     struct state *st = future_state_of(&t->future);
-    PyObject *value = future_is_exact(st, future) ? future_result((Future *)future)
-                                                  : PyObject_CallMethodNoArgs(future, st->str.result);
+    bool is_exact = future_is_exact(st, future);
+    if (!is_exact && awaited_by_note_task(st, future, self, false) < 0) {
+        PyErr_WriteUnraisable(self); /* a __hash__ of the user's: the step must not get lost for it */
+    }
+    PyObject *value = is_exact ? future_result((Future *)future) : PyObject_CallMethodNoArgs(future, st->str.result);
     if (value != NULL) {
         Py_DECREF(value);
         return task_run_called(t, NULL);
@@ -512,7 +513,6 @@ task_start_eagerly(Task *t, struct state *st)
         bool was_stepping = task_set_stepping(st, loop, true);
         rc = task_step(t, st, NULL);
         task_set_stepping(st, loop, was_stepping);
-        future_forget_stop_iteration(st);
         PyObject *raised = compat_take_raised();
         if (is_own) {
             task_leave_context((Loop *)loop, t, entered);

@@ -1,6 +1,8 @@
 """asyncio.Future against asyncloop.Future, on either loop, side by side."""
 import asyncio
+import collections.abc
 import concurrent.futures
+import contextlib
 import contextvars
 import copy
 import gc
@@ -12,7 +14,7 @@ import weakref
 
 import pytest
 
-from sidebyside import blot, child, mixed, same
+from sidebyside import awaited_by, blot, child, mixed, same
 
 
 # --- states
@@ -301,6 +303,96 @@ def test_await_outside_a_task(t):
 
 
 @mixed
+def test_sending_a_value_into_an_await(t):
+    """Any driver may send what it likes into a coroutine: a Future that is awaited takes no notice."""
+    async def wait(awaitable):
+        return await awaitable
+
+    @types.coroutine
+    def delegate(awaitable):
+        return (yield from awaitable)
+
+    async def nothing():
+        await t.sleep(0)
+        return "nothing"
+
+    for drive in (wait, delegate):
+        for make in (t.future, lambda: t.task(nothing()), lambda: t.gather(t.future())):
+            with contextlib.closing(Running(t.loop)):
+                awaited = make()
+            coro = drive(awaited)
+            t.say(coro.send(None) is awaited, awaited._asyncio_future_blocking)
+            t.attempt(coro.send, "while it is pending")
+            coro = drive(awaited)
+            awaited._asyncio_future_blocking = False
+            coro.send(None)
+            if make is t.future:
+                awaited.set_result("value")
+            else:
+                awaited.cancel()
+                t.pump(4)
+            t.attempt(coro.send, "a value")
+    coro = wait(t.future())
+    coro.send(None)
+    t.attempt(coro.send, None)
+    for awaited in (t.future(), t.task(nothing())):
+        t.say(hasattr(awaited, "send"), isinstance(awaited, (collections.abc.Coroutine, collections.abc.Generator)))
+        t.say(isinstance(awaited.__await__(), collections.abc.Generator), isinstance(iter(awaited), collections.abc.Generator))
+        t.attempt(getattr, awaited, "send")
+
+
+class Running:
+    """The loop is asyncio's running one, without running: for gather, which asks."""
+
+    def __init__(self, loop):
+        asyncio._set_running_loop(loop)
+
+    def close(self):
+        asyncio._set_running_loop(None)
+
+
+@mixed
+def test_an_awaited_value_dies_with_its_last_name(t):
+    class Value:
+        pass
+
+    async def give(value):
+        return value
+
+    async def main():
+        future = t.future()
+        future.set_result(Value())
+        value = await future
+        ref = weakref.ref(value)
+        del value, future
+        t.say("done future", ref() is None)
+        future = t.future()
+        t.loop.call_soon(future.set_result, Value())
+        value = await future
+        ref = weakref.ref(value)
+        del value, future
+        t.say("waited for", ref() is None)
+        value = await t.sleep(0, Value())
+        ref = weakref.ref(value)
+        del value
+        t.say("sleep", ref() is None)
+        task = t.task(give(Value()))
+        value = await task
+        ref = weakref.ref(value)
+        del value, task
+        await t.sleep(0)
+        t.say("task", ref() is None)
+        queue = asyncio.Queue()
+        queue.put_nowait(Value())
+        value = await queue.get()
+        ref = weakref.ref(value)
+        del value
+        t.say("queue", ref() is None)
+
+    t.run(main())
+
+
+@mixed
 def test_throwing_into_an_await(t):
     future = t.future()
 
@@ -573,6 +665,64 @@ def test_call_graph_attribute(kit, loop):
         assert not future._asyncio_awaited_by
 
     loop.run_until_complete(main())
+
+
+@mixed
+def test_who_waits_for_a_future_of_asyncio(t):
+    """3.14+: asyncio's own Future, Task and gather show our task among those that wait for them, and no longer when it goes on."""
+    if sys.version_info < (3, 14):
+        return
+
+    async def wait(future):
+        await future
+
+    async def child():
+        await t.sleep(0)
+
+    async def main():
+        for make in (lambda: asyncio.Future(loop=t.loop), lambda: asyncio.Task(child(), loop=t.loop), lambda: asyncio.gather(asyncio.Future(loop=t.loop))):
+            future = make()
+            waiting = [t.task(wait(future), name=f"waiter {i}") for i in range(3)]
+            native = asyncio.Task(wait(future), loop=t.loop, name="native")
+            cancelled = t.task(wait(future), name="cancelled")
+            await t.sleep(0)
+            t.say(awaited_by([future]))
+            t.say(sorted(link.future.get_name() for link in asyncio.capture_call_graph(future).awaited_by))
+            if not future.done():
+                future.cancel()
+            await asyncio.wait([*waiting, native, cancelled])
+            t.say(awaited_by([future]))
+
+    t.run(main())
+
+
+@mixed
+def test_one_waits_for_a_future_of_asyncio(t):
+    if sys.version_info < (3, 14):
+        return
+
+    async def wait(future):
+        await future
+
+    async def main():
+        future = asyncio.Future(loop=t.loop)
+        t.say(future._asyncio_awaited_by)
+        task = t.task(wait(future), name="the only one")
+        await t.sleep(0)
+        t.say(awaited_by([future]))
+        future.set_result(None)
+        await task
+        t.say(future._asyncio_awaited_by)
+        for helper in (t.gather, lambda *children: asyncio.wait(children), lambda first, *_: asyncio.shield(first)):
+            children = [asyncio.Future(loop=t.loop) for _ in range(3)]
+            task = t.task(wait(helper(*children)), name="through a helper")
+            await t.sleep(0)
+            t.say([len(child._asyncio_awaited_by or ()) for child in children], [link.awaited_by and link.awaited_by[0].future.get_name()
+                  for link in asyncio.capture_call_graph(children[0]).awaited_by])
+            task.cancel()
+            await asyncio.wait([task])
+
+    t.run(main())
 
 
 # --- re-entrancy

@@ -120,7 +120,8 @@ def test_stub_has_every_name_of_the_module():
         base_names = [node.name] + [base.attr for base in node.bases if isinstance(base, ast.Attribute)]
         twin = next((getattr(asyncio, name) for name in base_names if hasattr(asyncio, name)), object) if node.bases else object
         stubbed = names_in(node.body)
-        missing = {name for name in vars(real_type) if not name.startswith("_")} - stubbed - set(dir(twin))
+        for_the_interpreter = {"send"} if node.name == "Future" else set()  # found by its SEND instruction alone
+        missing = {name for name in vars(real_type) if not name.startswith("_")} - stubbed - set(dir(twin)) - for_the_interpreter
         assert not missing, f"{node.name}: not in the stub"
         version_bound = {name for sub in node.body if isinstance(sub, ast.If) for name in names_in([sub])}
         made_by_init = {name for sub in node.body if isinstance(sub, ast.AnnAssign) for name in [sub.target.id]}
