@@ -195,38 +195,49 @@ Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n_ar
     return handle_call_soon_threadsafe(loop, args[0], args + 1, n_args - 1, context);
 }
 
-/* self.time() + delay; anything but a plain number is added as Python adds it, so that errors are Python's too. */
-static int
-loop_type_deadline(Loop *loop, PyObject *delay, double *when)
+/* A deadline that was given, in seconds.  *given (borrowed from it): what the handle's when() is to return, NULL: a plain float as when. */
+static inline int
+loop_type_when(PyObject *deadline, double *when, PyObject **given)
 {
-    double now, seconds;
-    if (loop_now(loop, &now) < 0) {
-        return -1;
+    *given = NULL;
+    if (LIKELY(PyFloat_CheckExact(deadline))) {
+        *when = PyFloat_AS_DOUBLE(deadline);
+        return 0;
+    }
+    *given = deadline;
+    *when = PyFloat_AsDouble(deadline);
+    return *when == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* self.time() + delay, added as Python adds it, so that errors are Python's too.  New reference. */
+static COLD PyObject *
+loop_type_add_delay(Loop *loop, PyObject *delay)
+{
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str.time), *sum = now == NULL ? NULL : PyNumber_Add(now, delay);
+    Py_XDECREF(now);
+    return sum;
+}
+
+/* *when = self.time() + delay, if both are plain numbers. 0: they are not. */
+static inline int
+loop_type_plain_deadline(Loop *loop, PyObject *delay, double *when)
+{
+    if (UNLIKELY(loop->has_own_time)) {
+        return 0;
     }
     if (LIKELY(PyFloat_CheckExact(delay))) {
-        seconds = now + PyFloat_AS_DOUBLE(delay);
+        *when = clock_now() + PyFloat_AS_DOUBLE(delay);
+        return 1;
     }
-    else if (PyLong_CheckExact(delay)) {
-        double whole = PyLong_AsDouble(delay);
-        if (whole == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
-        seconds = now + whole;
+    if (!PyLong_CheckExact(delay)) {
+        return 0;
     }
-    else {
-        PyObject *base = PyFloat_FromDouble(now), *sum = base == NULL ? NULL : PyNumber_Add(base, delay);
-        Py_XDECREF(base);
-        if (sum == NULL) {
-            return -1;
-        }
-        seconds = PyFloat_AsDouble(sum);
-        Py_DECREF(sum);
-        if (seconds == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
+    double whole = PyLong_AsDouble(delay);
+    if (whole == -1.0 && PyErr_Occurred()) {
+        return -1;
     }
-    *when = seconds;
-    return 0;
+    *when = clock_now() + whole;
+    return 1;
 }
 
 static PyObject *
@@ -234,7 +245,7 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 {
     static const char *const names[] = {"delay", "callback"};
     Loop *loop = loop_cast(self);
-    PyObject *context = NULL;
+    PyObject *context = NULL, *sum = NULL, *given = NULL;
     double when;
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
         return args_by_name(Loop_call_later, self, "Loop.call_later", names, 2, n_args, args, kwnames);
@@ -246,11 +257,17 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    if (loop_type_deadline(loop, args[0], &when) < 0 || loop_check_closed(loop) < 0
-        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
-        return NULL;
+    int is_plain = loop_type_plain_deadline(loop, args[0], &when);
+    if (UNLIKELY(is_plain == 0) && ((sum = loop_type_add_delay(loop, args[0])) == NULL || loop_type_when(sum, &when, &given) < 0)) {
+        is_plain = -1;
     }
-    return handle_call_at(loop, when, args[1], args + 2, n_args - 2, context);
+    PyObject *handle = NULL;
+    if (LIKELY(is_plain >= 0) && loop_check_closed(loop) == 0
+        && (LIKELY(!loop->debug) || loop_type_check_callback(loop, args[1], "call_at", true) == 0)) {
+        handle = handle_call_at(loop, when, given, args[1], args + 2, n_args - 2, context);
+    }
+    Py_XDECREF(sum);
+    return handle;
 }
 
 static PyObject *
@@ -258,7 +275,8 @@ Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject 
 {
     static const char *const names[] = {"when", "callback"};
     Loop *loop = loop_cast(self);
-    PyObject *context = NULL;
+    PyObject *context = NULL, *given;
+    double when;
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
         return args_by_name(Loop_call_at, self, "Loop.call_at", names, 2, n_args, args, kwnames);
     }
@@ -272,11 +290,10 @@ Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject 
     if (loop_check_closed(loop) < 0 || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
         return NULL;
     }
-    double when = PyFloat_AsDouble(args[0]);
-    if (when == -1.0 && PyErr_Occurred()) {
+    if (loop_type_when(args[0], &when, &given) < 0) {
         return NULL;
     }
-    return handle_call_at(loop, when, args[1], args + 2, n_args - 2, context);
+    return handle_call_at(loop, when, given, args[1], args + 2, n_args - 2, context);
 }
 
 static PyObject *

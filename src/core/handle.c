@@ -16,6 +16,12 @@ enum {
 
 enum { HANDLE_INLINE_ARGS = 6, HANDLE_FREELIST_SLOTS = 3 };
 
+/* Handle.is_timer */
+enum {
+    HANDLE_TIMER = 1,
+    HANDLE_TIMER_GIVEN = 2, /* its deadline was no plain float: the object is in the slot behind the arguments and the context */
+};
+
 /* ob_size's place holds what a Handle needs: PyObject_GC_NewVar writes there, nothing reads it afterwards. */
 typedef struct {
     PyObject_HEAD
@@ -57,7 +63,7 @@ handle_extract_source(struct state *st)
 
 /* A new handle, not tracked by the collector yet; everything set but the timer's place in the heap. */
 static Handle *
-handle_alloc(Loop *loop, bool is_timer, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+handle_alloc(Loop *loop, uint8_t is_timer, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
     struct state *st = loop->st;
     PyObject *own_context = NULL, *source = NULL;
@@ -71,7 +77,7 @@ handle_alloc(Loop *loop, bool is_timer, PyObject *callback, PyObject *const *arg
         Py_XDECREF(own_context);
         return NULL;
     }
-    Py_ssize_t n_slots = n_args + (own_context != NULL) + (source != NULL);
+    Py_ssize_t n_slots = n_args + (own_context != NULL) + (given != NULL) + (source != NULL);
     PyTypeObject *type = is_timer ? st->TimerHandle_type : st->Handle_type;
     struct freelist *freelist = handle_freelist(st, is_timer, n_slots);
     Handle *h = NULL;
@@ -103,6 +109,9 @@ handle_alloc(Loop *loop, bool is_timer, PyObject *callback, PyObject *const *arg
     if (own_context != NULL) {
         slots[n_args] = own_context;
     }
+    if (UNLIKELY(given != NULL)) {
+        slots[n_args + (own_context != NULL)] = Py_NewRef(given);
+    }
     if (source != NULL) {
         slots[n_slots - 1] = source;
     }
@@ -112,7 +121,7 @@ handle_alloc(Loop *loop, bool is_timer, PyObject *callback, PyObject *const *arg
 static PyObject *
 handle_new(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
-    Handle *h = handle_alloc(loop, false, callback, args, n_args, context);
+    Handle *h = handle_alloc(loop, 0, NULL, callback, args, n_args, context);
     if (h != NULL) {
         PyObject_GC_Track(h);
     }
@@ -122,7 +131,7 @@ handle_new(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_a
 static PyObject *
 handle_call_soon(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
-    Handle *h = handle_alloc(loop, false, callback, args, n_args, context);
+    Handle *h = handle_alloc(loop, 0, NULL, callback, args, n_args, context);
     if (h != NULL) {
         if (LIKELY(loop->thread_id != 0)) {
             h->flags |= HANDLE_UNTRACKED;
@@ -150,9 +159,9 @@ handle_call_soon_threadsafe(Loop *loop, PyObject *callback, PyObject *const *arg
 }
 
 static PyObject *
-handle_call_at(Loop *loop, double when, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
-    TimerHandle *h = (TimerHandle *)handle_alloc(loop, true, callback, args, n_args, context);
+    TimerHandle *h = (TimerHandle *)handle_alloc(loop, given == NULL ? HANDLE_TIMER : HANDLE_TIMER_GIVEN, given, callback, args, n_args, context);
     if (h == NULL) {
         return NULL;
     }
@@ -648,6 +657,10 @@ TimerHandle_on_due(Loop *loop, PyObject *self, PyObject *arg)
 static PyObject *
 TimerHandle_when(PyObject *self, PyObject *Py_UNUSED(none))
 {
+    Handle *h = (Handle *)self;
+    if (UNLIKELY(h->is_timer == HANDLE_TIMER_GIVEN)) {
+        return Py_NewRef(handle_slots(h)[h->n_args + (h->flags & HANDLE_HAS_CONTEXT ? 1 : 0)]);
+    }
     return PyFloat_FromDouble(((TimerHandle *)self)->timer.when);
 }
 
@@ -666,7 +679,10 @@ TimerHandle_get_scheduled(PyObject *self, void *Py_UNUSED(closure))
 static Py_hash_t
 TimerHandle_hash(PyObject *self)
 {
-    return _Py_HashDouble(self, ((TimerHandle *)self)->timer.when);
+    PyObject *when = TimerHandle_when(self, NULL);
+    Py_hash_t hash = when == NULL ? -1 : PyObject_Hash(when);
+    Py_XDECREF(when);
+    return hash;
 }
 
 /* asyncio's own comparisons, which read attributes only. */

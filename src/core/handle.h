@@ -25,8 +25,8 @@ static void handle_cancel(PyObject *self);
 static void handle_track(PyObject *self);
 static inline void handle_left_ring(PyObject *self);
 
-/* callback(*args) at when, in seconds of the loop's time; the same for the rest. */
-static PyObject *handle_call_at(Loop *loop, double when, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context);
+/* callback(*args) at when, in seconds of the loop's time; the same for the rest.  given: what when() returns, or NULL: when as a float. */
+static PyObject *handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context);
 
 static int handle_register(PyObject *module, struct state *st) MUST_CHECK;
 

@@ -1,4 +1,6 @@
 """Timers: never early, not late either, cancelled ones leave nothing, an overridden clock moves them."""
+import contextvars
+import decimal
 import fractions
 import gc
 import random
@@ -224,6 +226,60 @@ def test_delays_of_several_types(t):
     for delay in (0, 0.0, True, -1, -0.5, 10**30, fractions.Fraction(1, 3)):
         t.attempt(lambda: type(t.loop.call_later(delay, print)).__name__)
         t.attempt(lambda: type(t.loop.call_at(delay, print)).__name__)
+
+
+class Seconds(float):
+    pass
+
+
+@same
+def test_a_deadline_is_handed_back_as_it_was_given(t):
+    """when() of call_at() is the object, of call_later() what time() + delay gives."""
+    for when in (5, 5.0, True, 10**6, Seconds(7), fractions.Fraction(3, 2), decimal.Decimal("2.5")):
+        handle = t.loop.call_at(when, print, 1, 2)
+        t.say(type(handle.when()).__name__, repr(handle.when()), handle.when() is when or type(when) is float, hash(handle) == hash(when), repr(handle._when))
+        handle.cancel()
+        t.say(repr(handle), handle.when() == when)
+        try:
+            handle = t.loop.call_later(when, print)
+        except TypeError as exc:
+            t.say(str(exc))
+        else:
+            t.say(type(handle.when()).__name__)
+            handle.cancel()
+
+
+@pytest.mark.parametrize("clock", [int, fractions.Fraction])
+def test_a_deadline_by_an_own_clock(clock):
+    @same
+    def scenario(t):
+        now = [clock(0)]
+        t.loop.time = lambda: now[0]
+        for delay in (5, 2.5, fractions.Fraction(7, 2)):
+            handle = t.loop.call_later(delay, t.say, "ran", delay)
+            t.say(repr(handle.when()), repr(handle._when))
+        now[0] = clock(10)
+        t.pump(2)
+    scenario("asyncloop")
+
+
+@pytest.mark.parametrize("n_args", [0, 1, 3, 8])
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_given_deadline_does_not_disturb_the_call(n_args, debug):
+    """It lies beside the arguments, the context and, in debug mode, the traceback."""
+    @same
+    def scenario(t):
+        t.loop.set_debug(debug)
+        variable = contextvars.ContextVar("variable", default=0)
+        variable.set(5)
+        context = contextvars.copy_context()
+        for extra in ({}, {"context": context}):
+            for when in (int(t.loop.time()), t.loop.time()):
+                handle = t.loop.call_at(when, lambda *args: t.say(args, variable.get()), *range(n_args), **extra)
+                t.say(handle.when() == when, handle._source_traceback is None, handle._args)
+        t.pump(3)
+        gc.collect()
+    scenario("asyncloop")
 
 
 @same
