@@ -7,12 +7,17 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_epoll_pwait2
 #  define SYS_epoll_pwait2 441 /* the same on every architecture: it came after the tables were unified */
 #endif
+
+/* The kernel's struct __kernel_timespec, which the system call takes on every architecture; the C library's struct timespec is half as wide on many of 32 bits. */
+struct poller_timespec {
+    int64_t tv_sec, tv_nsec;
+};
+_Static_assert(sizeof(struct poller_timespec) == 16, "epoll_pwait2 takes two numbers of 64 bits");
 
 static int
 poller_open(struct poller *p)
@@ -87,9 +92,9 @@ poller_wait(struct poller *p, double timeout_s)
     if (timeout_s <= 0 || p->lacks_pwait2) { /* nothing to round: the plain call is the cheaper one */
         return poller_wait_ms(p, timeout_s);
     }
-    struct timespec ts = {.tv_sec = (time_t)timeout_s};
+    struct poller_timespec ts = {.tv_sec = (int64_t)timeout_s};
     double ns = (timeout_s - (double)ts.tv_sec) * 1e9;
-    ts.tv_nsec = (long)ns;
+    ts.tv_nsec = (int64_t)ns;
     ts.tv_nsec += (double)ts.tv_nsec < ns;
     if (ts.tv_nsec >= 1000000000) {
         ts.tv_sec++;
