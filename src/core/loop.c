@@ -151,9 +151,9 @@ loop_timer_owner_borrowed(Loop *loop, struct timer *t)
 static int
 loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when)
 {
-    int rc = timers_push(&loop->timers, t, when);
-    if (rc < 0) {
-        return raise_errno(rc);
+    if (timers_push(&loop->timers, t, when) < 0) { /* the heap could not grow */
+        PyErr_NoMemory();
+        return -1;
     }
     Py_INCREF(owner);
     return 0;

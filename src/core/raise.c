@@ -5,10 +5,6 @@
 static COLD int
 raise_errno(int rc)
 {
-    if (rc == -ENOMEM) {
-        PyErr_NoMemory();
-        return -1;
-    }
     errno = -rc;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;

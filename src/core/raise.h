@@ -5,7 +5,8 @@
 #include "base/api.h"
 #include "base/compat.h"
 
-/* Set OSError (or the subclass that fits: BrokenPipeError, …) for rc < 0, MemoryError for -ENOMEM; returns -1. */
+/* Set OSError (or the subclass that fits: BrokenPipeError, …) for rc < 0, an -errno of the kernel's; returns -1.  ENOMEM is one like any other:
+ * MemoryError is for an allocation of our own that failed (PyErr_NoMemory). */
 static int raise_errno(int rc);
 
 /* The end of a `finally` or `except … raise` block that was entered with raised (stolen, taken by compat_take_raised) and whose own code returned rc: when
