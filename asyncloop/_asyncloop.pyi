@@ -131,7 +131,7 @@ class StreamWriter(asyncio.StreamWriter):
 
 def _stream_factory(client_connected_cb: Any, limit: int, loop: asyncio.AbstractEventLoop, /) -> Callable[[], StreamReaderProtocol]: ...
 
-class Transport(asyncio.Transport):
+class _SelectorSocketTransport(asyncio.Transport):
     _closing: bool
     _conn_lost: int
     _eof: bool
@@ -149,7 +149,7 @@ class Transport(asyncio.Transport):
     def _make_empty_waiter(self) -> Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
 
-class TLSTransport(asyncio.Transport):
+class _SSLProtocolTransport(asyncio.Transport):
     _closed: bool
     _loop: Any
     _protocol_paused: bool
@@ -163,7 +163,7 @@ class TLSTransport(asyncio.Transport):
     def _test__append_write_backlog(self, data: bytes | bytearray | memoryview, /) -> None: ...
 
 class TLSProtocol(asyncio.Protocol):
-    """Between a stream transport and the protocol that TLSTransport serves; asyncio.sslproto.SSLProtocol's twin."""
+    """Between a stream transport and the protocol that _SSLProtocolTransport serves; asyncio.sslproto.SSLProtocol's twin."""
 
     _app_protocol: Any
     _app_transport: Any
@@ -192,7 +192,7 @@ class TLSProtocol(asyncio.Protocol):
     def _feed(self, data: bytes | bytearray | memoryview, /) -> None: ...
     def _take_over_pause(self) -> None: ...
 
-class ReadPipeTransport(asyncio.ReadTransport):
+class _UnixReadPipeTransport(asyncio.ReadTransport):
     _closing: bool
     _conn_lost: int
     _extra: dict[str, Any]
@@ -203,7 +203,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
     _protocol: Any
     def _read_ready(self) -> None: ...
 
-class WritePipeTransport(asyncio.Transport):
+class _UnixWritePipeTransport(asyncio.Transport):
     _closing: bool
     _conn_lost: int
     _extra: dict[str, Any]
@@ -213,7 +213,7 @@ class WritePipeTransport(asyncio.Transport):
     _pipe: Any
     _protocol: Any
     def _read_ready(self) -> None: ...
-class DatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
+class _SelectorDatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
     _address: Any
     _closing: bool
     _conn_lost: int
@@ -318,13 +318,13 @@ class Loop:
         extra: dict[str, Any] | None = None,
         server: ServerBase | None = None,
         context: Context | None = None,
-    ) -> Transport: ...
+    ) -> _SelectorSocketTransport: ...
     def _make_read_pipe_transport(
         self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: _AnyFuture[None] | None = None, extra: dict[str, Any] | None = None
-    ) -> ReadPipeTransport: ...
+    ) -> _UnixReadPipeTransport: ...
     def _make_write_pipe_transport(
         self, pipe: Any, protocol: asyncio.BaseProtocol, waiter: _AnyFuture[None] | None = None, extra: dict[str, Any] | None = None
-    ) -> WritePipeTransport: ...
+    ) -> _UnixWritePipeTransport: ...
     def _numeric_addrinfo(self, host: object, port: object, family: object, type: object, proto: object, flags: object, /) -> list[Any] | None: ...
     def _make_datagram_transport(
         self,
@@ -333,7 +333,7 @@ class Loop:
         address: Any = None,
         waiter: _AnyFuture[None] | None = None,
         extra: dict[str, Any] | None = None,
-    ) -> DatagramTransport: ...
+    ) -> _SelectorDatagramTransport: ...
     def _start_listening(
         self, sock: socket, protocol_factory: Callable[[], asyncio.BaseProtocol], server: ServerBase, backlog: int, context: Context | None, /
     ) -> Any: ...

@@ -25,6 +25,9 @@ UNKNOWN_RETURN_CODE = 255
 class _Transport(base_subprocess.BaseSubprocessTransport):
     """The transport of a child process."""
 
+    _abandoned = None  # a future, set when the start was cancelled or failed: the child has ended
+    _is_connecting = False
+
     def _start(self, args, shell, stdin, stdout, stderr, bufsize, **kwargs):
         self._proc = proc = subprocess.Popen(args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, universal_newlines=False,
                                              bufsize=bufsize, **kwargs)
@@ -33,11 +36,44 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
         except (OSError, AttributeError):  # not in this kernel, not allowed, no descriptor left; not in this Python
             threading.Thread(target=_wait_in_thread, args=(self._loop, proc, self), daemon=True, name=f"asyncloop-wait-{proc.pid}").start()
 
+    async def _connect_pipes(self, waiter):
+        self._is_connecting = True
+        try:
+            await super()._connect_pipes(waiter)
+        finally:
+            self._is_connecting = False
+            if self._abandoned is not None:
+                self._close_pipes()
+
+    def _close_pipes(self):
+        """Close what a start that came to nothing leaves: transports, and files of pipes that have none."""
+        for fd, file in enumerate((self._proc.stdin, self._proc.stdout, self._proc.stderr)):
+            proto = self._pipes.get(fd)
+            if proto is not None:
+                proto.pipe.close()
+            elif file is not None:
+                file.close()
+
+    def _abandon(self):
+        """The start was cancelled or has failed: kill the child, leave nothing open.  Returns a future: the child has been reaped."""
+        self._abandoned = self._loop.create_future()
+        if self._returncode is not None:
+            self._abandoned.set_result(None)
+        self.close()
+        if not self._is_connecting:
+            self._close_pipes()
+        return self._abandoned
+
+    def _process_exited(self, returncode):
+        super()._process_exited(returncode)
+        if self._abandoned is not None and not self._abandoned.done():
+            self._abandoned.set_result(None)
+
     if EXIT_SKIPS_A_PASS:
         def _on_exit(self, returncode):
             self._loop.call_soon(self._process_exited, returncode)
     else:
-        _on_exit = base_subprocess.BaseSubprocessTransport._process_exited
+        _on_exit = _process_exited
 
     if not CLOSES_AFTER_THE_LOOP:
         def close(self):
@@ -69,7 +105,7 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
             super().kill()
 
 
-_Transport.__name__ = _Transport.__qualname__ = "SubprocessTransport"
+_Transport.__name__ = _Transport.__qualname__ = "_UnixSubprocessTransport"  # asyncio's name, which its repr() shows
 
 
 def _reap(proc):
@@ -112,7 +148,7 @@ class ProcessMixin:
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            transport.close()
-            await (asyncio.shield(transport._wait()) if FAILED_START_IS_SHIELDED else transport._wait())
+            abandoned = transport._abandon()
+            await (asyncio.shield(abandoned) if FAILED_START_IS_SHIELDED else abandoned)
             raise
         return transport

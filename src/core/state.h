@@ -77,7 +77,7 @@
     X(pool_submit) X(run_coroutine_threadsafe) X(set_task_name)                                                              \
     /* sync */ X(deque_type) X(deque_append) X(deque_popleft) X(deque_remove) X(barrier_states) X(heappush) X(heappop)       \
     X(QueueEmpty) X(QueueFull) X(QueueShutDown) X(BrokenBarrierError)                                                        \
-    /* net */ X(TransportSocket) X(BufferedProtocol) X(asyncio_Transport) X(asyncio_ReadTransport)                           \
+    /* net */ X(TransportSocket) X(BufferedProtocol) X(asyncio_stream_transport) X(asyncio_read_pipe) X(asyncio_write_pipe)                           \
     X(datagram_transport_class) X(sendfile_mode) X(socket_is_known) X(fdtable) X(sendfile_fallback)                          \
     X(SSLObject) X(native_ssl_socket) X(MemoryBIO) X(SSLError) X(SSLCertVerificationError) X(SSLWantReadError)               \
     X(SSLSyscallError) X(SSLZeroReturnError) X(create_tls_context) X(asyncio_tls_transport) X(stream_limit)                  \

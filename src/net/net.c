@@ -218,8 +218,9 @@ net_register(PyObject *module, struct state *st)
     PyObject *modes = NULL;
     if (net_import(&st->TransportSocket, "asyncio.trsock", "TransportSocket") < 0 ||
         net_import(&st->BufferedProtocol, "asyncio.protocols", "BufferedProtocol") < 0 ||
-        net_import(&st->asyncio_Transport, "asyncio.transports", "Transport") < 0 ||
-        net_import(&st->asyncio_ReadTransport, "asyncio.transports", "ReadTransport") < 0 ||
+        net_import(&st->asyncio_stream_transport, "asyncio.selector_events", "_SelectorSocketTransport") < 0 ||
+        net_import(&st->asyncio_read_pipe, "asyncio.unix_events", "_UnixReadPipeTransport") < 0 ||
+        net_import(&st->asyncio_write_pipe, "asyncio.unix_events", "_UnixWritePipeTransport") < 0 ||
         net_import(&modes, "asyncio.constants", "_SendfileMode") < 0) {
         return -1;
     }

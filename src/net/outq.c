@@ -151,3 +151,42 @@ outq_send(struct outq *q, int fd)
     }
     return 0;
 }
+
+/* ---- for who looks */
+
+static PyObject *
+outq_to_deque(struct state *st, const struct outq *q)
+{
+    PyObject *items = PyList_New(0), *deque = NULL;
+    size_t offset = q->head_offset;
+    for (uint32_t i = 0; items != NULL && i < q->n; i++, offset = 0) {
+        PyObject *bytes = outq_item_borrowed(q, i);
+        PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes) + offset, PyBytes_GET_SIZE(bytes) - (Py_ssize_t)offset);
+        PyObject *view = rest == NULL ? NULL : PyMemoryView_FromObject(rest);
+        if (view == NULL || PyList_Append(items, view) < 0) {
+            Py_CLEAR(items);
+        }
+        Py_XDECREF(view);
+        Py_XDECREF(rest);
+    }
+    if (items != NULL) {
+        deque = PyObject_CallOneArg(st->deque_type, items);
+        Py_DECREF(items);
+    }
+    return deque;
+}
+
+static PyObject *
+outq_to_bytearray(const struct outq *q)
+{
+    PyObject *all = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)q->n_bytes);
+    char *to = all == NULL ? NULL : PyByteArray_AS_STRING(all);
+    size_t offset = q->head_offset;
+    for (uint32_t i = 0; all != NULL && i < q->n; i++, offset = 0) {
+        PyObject *bytes = outq_item_borrowed(q, i);
+        size_t n = (size_t)PyBytes_GET_SIZE(bytes) - offset;
+        memcpy(to, PyBytes_AS_STRING(bytes) + offset, n);
+        to += n;
+    }
+    return all;
+}

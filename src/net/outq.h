@@ -29,6 +29,10 @@ static inline int outq_push(struct outq *q, PyObject *bytes) MUST_CHECK;
 static int outq_fill_iov(const struct outq *q, struct iovec *iov, uint32_t n_max, size_t *n_bytes);
 static void outq_advance(struct outq *q, size_t n_bytes);
 
+/* What waits, as asyncio's transports keep it, for who looks at transport._buffer: a deque of memoryviews, or one bytearray.  Copies: changing them changes nothing. */
+static PyObject *outq_to_deque(struct state *st, const struct outq *q);
+static PyObject *outq_to_bytearray(const struct outq *q);
+
 /* Give the socket what it takes.  0: all has gone, or the socket is full (then n_bytes > 0); -errno. */
 static int outq_send(struct outq *q, int fd) MUST_CHECK;
 

@@ -20,11 +20,10 @@ Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
         return NULL;
     }
-    PyObject *value = PyDict_GetItemWithError(((Pipe *)self)->extra, name);
-    if (value == NULL && PyErr_Occurred()) {
-        return NULL;
-    }
-    return Py_NewRef(value != NULL ? value : fallback);
+    PyObject *extra = Py_NewRef(((Pipe *)self)->extra); /* the name may be of a class whose __eq__ sets another */
+    PyObject *value = Py_XNewRef(PyDict_GetItemWithError(extra, name));
+    Py_DECREF(extra);
+    return value != NULL || PyErr_Occurred() ? value : Py_NewRef(fallback);
 }
 
 static PyObject *
@@ -201,12 +200,30 @@ Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
+/* _fatal_error(exc, message): what asyncio's transports call for an error that ends them. */
+static PyObject *
+Pipe__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"exc", "message", NULL};
+    PyObject *exception;
+    const char *message = "Fatal error on pipe transport";
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception, &message)) {
+        return NULL;
+    }
+    compat_set_raised(Py_NewRef(exception));
+    if (pipe_fatal_error((Pipe *)self, message) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 #define PIPE_METHODS                                                                                                         \
     {"get_extra_info", (PyCFunction)(void (*)(void))Pipe_get_extra_info, METH_VARARGS | METH_KEYWORDS, Pipe_get_extra_info_doc}, \
     {"set_protocol", Pipe_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")}, \
     {"get_protocol", Pipe_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
     {"is_closing", Pipe_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
-    {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},
+    {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},                                                                    \
+    {"_fatal_error", (PyCFunction)(void (*)(void))Pipe__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
 
 static PyMethodDef ReadPipe_methods[] = {
     PIPE_METHODS
@@ -222,6 +239,9 @@ static PyMethodDef WritePipe_methods[] = {
     {"write", Pipe_write, METH_O, Pipe_write_doc},
     {"writelines", Pipe_writelines, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nwrite(b''.join(list_of_data)).")},
     {"can_write_eof", Pipe_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
+    {"pause_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"resume_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"is_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"write_eof", Pipe_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nThe same as close().")},
     {"get_write_buffer_size", Pipe_get_write_buffer_size, METH_NOARGS,
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the pipe has not taken.")},
@@ -241,14 +261,14 @@ static PyMethodDef WritePipe_methods[] = {
 static PyObject *
 ReadPipe_get_class(PyObject *self, void *unused)
 {
-    return Py_NewRef(state_of(self)->asyncio_ReadTransport);
+    return Py_NewRef(state_of(self)->asyncio_read_pipe);
 }
 
-/* asyncio's is a Transport, though it reads nothing: it takes its flow control from there. */
+/* A Transport, though it reads nothing: asyncio's takes its flow control from there. */
 static PyObject *
 WritePipe_get_class(PyObject *self, void *unused)
 {
-    return Py_NewRef(state_of(self)->asyncio_Transport);
+    return Py_NewRef(state_of(self)->asyncio_write_pipe);
 }
 
 static PyObject *
@@ -279,24 +299,62 @@ Pipe_get_protocol_attr(PyObject *self, void *unused)
     return Pipe_get_protocol(self, NULL);
 }
 
+static int
+Pipe_set_protocol_attr(PyObject *self, PyObject *value, void *unused)
+{
+    Pipe *p = (Pipe *)self;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_protocol cannot be deleted");
+        return -1;
+    }
+    return protocol_set(p->loop->st, &p->protocol, value);
+}
+
+static PyObject *
+Pipe_get_buffer(PyObject *self, void *unused)
+{
+    return outq_to_bytearray(&((Pipe *)self)->out);
+}
+
+/* What get_extra_info() looks into from now on. */
+static int
+Pipe_set_extra(PyObject *self, PyObject *value, void *unused)
+{
+    if (value == NULL || !PyDict_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_extra must be a dict");
+        return -1;
+    }
+    Py_XSETREF(((Pipe *)self)->extra, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+Pipe_get_extra(PyObject *self, void *unused)
+{
+    return Py_NewRef(((Pipe *)self)->extra);
+}
+
 #define PIPE_GETSET(get_class)                                                                                               \
     {"__class__", get_class, NULL, NULL, NULL},                                                                              \
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},                                              \
     {"_loop", Pipe_get_loop, NULL, NULL, NULL},                                                                              \
     {"_pipe", Pipe_get_file, Pipe_set_file, NULL, NULL},                                                                          \
-    {"_protocol", Pipe_get_protocol_attr, NULL, NULL, NULL},
+    {"_protocol", Pipe_get_protocol_attr, Pipe_set_protocol_attr, NULL, NULL},                                               \
+    {"_extra", Pipe_get_extra, Pipe_set_extra, NULL, NULL},
 
-static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class) {NULL}};
-static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class) {NULL}};
+static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class) {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
+static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class) {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
 
 static PyMemberDef Pipe_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Pipe, weakrefs), READONLY, NULL},
     {"__dictoffset__", T_PYSSIZET, offsetof(Pipe, dict), READONLY, NULL},
-    {"_extra", T_OBJECT, offsetof(Pipe, extra), READONLY, NULL},
     {"_fileno", T_INT, offsetof(Pipe, fd), READONLY, NULL},
     {"_closing", T_BOOL, offsetof(Pipe, closing), READONLY, NULL},
     {"_paused", T_BOOL, offsetof(Pipe, read_paused), READONLY, NULL},
     {"_conn_lost", T_UINT, offsetof(Pipe, n_lost), READONLY, NULL},
+    {"_protocol_paused", T_BOOL, offsetof(Pipe, protocol_paused), READONLY, NULL},
+    {"_high_water", T_PYSSIZET, offsetof(Pipe, high_bytes), READONLY, NULL},
+    {"_low_water", T_PYSSIZET, offsetof(Pipe, low_bytes), READONLY, NULL},
     {NULL},
 };
 
@@ -304,7 +362,7 @@ static PyObject *
 Pipe_repr(PyObject *self)
 {
     Pipe *p = (Pipe *)self;
-    const char *name = p->is_writer ? "WritePipeTransport" : "ReadPipeTransport";
+    const char *name = p->is_writer ? "_UnixWritePipeTransport" : "_UnixReadPipeTransport";
     const char *state = p->file == NULL ? " closed" : p->closing ? " closing" : "";
     if (p->file == NULL || p->loop->state == LOOP_CLOSED) {
         return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->fd, p->file == NULL ? "closed" : "open");
@@ -389,14 +447,14 @@ static PyType_Slot WritePipe_slots[] = {PIPE_SLOTS(WritePipe_methods, WritePipe_
                                                    "Writes to a pipe; isinstance of asyncio.Transport, as asyncio's.")};
 
 static PyType_Spec ReadPipe_spec = {
-    .name = "asyncloop._asyncloop.ReadPipeTransport",
+    .name = "asyncloop._asyncloop._UnixReadPipeTransport",
     .basicsize = sizeof(Pipe),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = ReadPipe_slots,
 };
 
 static PyType_Spec WritePipe_spec = {
-    .name = "asyncloop._asyncloop.WritePipeTransport",
+    .name = "asyncloop._asyncloop._UnixWritePipeTransport",
     .basicsize = sizeof(Pipe),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = WritePipe_slots,

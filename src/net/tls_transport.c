@@ -431,7 +431,7 @@ static PyType_Slot TLSTransport_slots[] = {
 };
 
 static PyType_Spec TLSTransport_spec = {
-    .name = "asyncloop._asyncloop.TLSTransport",
+    .name = "asyncloop._asyncloop._SSLProtocolTransport",
     .basicsize = sizeof(TLSTransport),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = TLSTransport_slots,

@@ -18,7 +18,10 @@ transport_set_extra(Transport *t, PyObject *name, PyObject *value)
     if (t->extra == NULL && (t->extra = PyDict_New()) == NULL) {
         return -1;
     }
-    return PyDict_SetItem(t->extra, name, value);
+    PyObject *extra = Py_NewRef(t->extra); /* the name may be of a class whose __eq__ sets another */
+    int rc = PyDict_SetItem(extra, name, value);
+    Py_DECREF(extra);
+    return rc;
 }
 
 /* Remember one of the connection's names: in place, or in extra when it is not an Internet address. */
@@ -182,12 +185,11 @@ transport_make_extra(Transport *t, PyObject *name)
 static PyObject *
 transport_get_extra(Transport *t, PyObject *name, PyObject *fallback)
 {
-    PyObject *value = t->extra == NULL ? NULL : PyDict_GetItemWithError(t->extra, name);
-    if (value != NULL) {
-        return Py_NewRef(value);
-    }
-    if (PyErr_Occurred()) {
-        return NULL;
+    PyObject *extra = Py_XNewRef(t->extra);
+    PyObject *value = extra == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(extra, name));
+    Py_XDECREF(extra);
+    if (value != NULL || PyErr_Occurred()) {
+        return value;
     }
     if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "socket") == 0) {
         return transport_socket(t); /* not kept in extra: who holds it is counted */

@@ -7,7 +7,9 @@
 #include "net/server.h"
 
 #define NET_WRITELINES_GATHERS COMPAT_AT_LEAST(3, 12) /* before, writelines(list) is write(b''.join(list)) */
+#define NET_WRITELINES_COUNTS_FIRST COMPAT_AT_LEAST(3, 14) /* after the end nobody looks at the items (3.12, 3.13: AttributeError) */
 #define NET_WRITELINES_SKIPS_FALSE COMPAT_AT_LEAST(3, 14) /* None or 0 in the list is passed over like b'' */
+#define NET_BUFFER_IS_DEQUE COMPAT_AT_LEAST(3, 12)        /* transport._buffer; before, a bytearray */
 #define NET_WRITE_NAMES_TYPES COMPAT_AT_LEAST(3, 14)  /* the text of write()'s TypeError */
 
 static COLD int
@@ -88,12 +90,18 @@ transport_check_lines(PyObject *lines)
 static int
 transport_write_lines(Transport *t, PyObject *iterable)
 {
+    if (NET_WRITELINES_COUNTS_FIRST && t->n_lost > 0) {
+        return transport_count_lost_write(t);
+    }
     PyObject *lines = PySequence_Tuple(iterable); /* a tuple of ours: nobody changes it under us */
     if (lines == NULL) {
         return -1;
     }
     int rc = transport_check_lines(lines);
-    for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(lines); i++) {
+    if (rc == 0 && t->n_lost > 0) {
+        rc = transport_count_lost_write(t);
+    }
+    for (Py_ssize_t i = 0; rc == 0 && t->n_lost == 0 && i < PyTuple_GET_SIZE(lines); i++) { /* what follows an item that ends the connection is part of the same write */
         PyObject *line = PyTuple_GET_ITEM(lines, i);
         rc = PyObject_CheckBuffer(line) ? transport_write(t, line) : 0;
     }
@@ -371,6 +379,31 @@ Transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
     return transport_get_extra(t, name, fallback);
 }
 
+/* _fatal_error(exc, message): what asyncio's transports call for an error that ends the connection. */
+static PyObject *
+Transport__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"exc", "message", NULL};
+    PyObject *exception;
+    const char *message = "Fatal error on transport";
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception, &message)) {
+        return NULL;
+    }
+    compat_set_raised(Py_NewRef(exception));
+    if (transport_fatal_error((Transport *)self, message) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Methods that asyncio's transport has from a base class and does not fill. */
+static PyObject *
+Transport_raise_not_implemented(PyObject *self, PyObject *unused)
+{
+    PyErr_SetNone(PyExc_NotImplementedError);
+    return NULL;
+}
+
 /* _make_empty_waiter(): a future that is done when the queue is empty; until _reset_empty_waiter() nothing may be written (sendfile). */
 static PyObject *
 Transport__make_empty_waiter(PyObject *self, PyObject *unused)
@@ -424,6 +457,7 @@ static PyMethodDef Transport_methods[] = {
      PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from the loop.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
     {"_force_close", Transport__force_close, METH_O, NULL},
+    {"_fatal_error", (PyCFunction)(void (*)(void))Transport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
     {"_make_empty_waiter", Transport__make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", Transport__reset_empty_waiter, METH_NOARGS, NULL},
     {NULL},
@@ -434,7 +468,7 @@ static PyMethodDef Transport_methods[] = {
 static PyObject *
 Transport_get_class(PyObject *self, void *unused)
 {
-    return Py_NewRef(state_of(self)->asyncio_Transport);
+    return Py_NewRef(state_of(self)->asyncio_stream_transport);
 }
 
 static PyObject *
@@ -466,6 +500,40 @@ static PyObject *
 Transport_get_fd(PyObject *self, void *unused)
 {
     return PyLong_FromLong(((Transport *)self)->shown_fd);
+}
+
+/* transport._protocol = x, as set_protocol(). */
+static int
+Transport_set_protocol_attr(PyObject *self, PyObject *value, void *unused)
+{
+    Transport *t = (Transport *)self;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_protocol cannot be deleted");
+        return -1;
+    }
+    return protocol_set(t->loop->st, &t->protocol, value);
+}
+
+static PyObject *
+Transport_get_protocol_connected(PyObject *self, void *unused)
+{
+    return PyBool_FromLong(((Transport *)self)->protocol.object != NULL);
+}
+
+static PyObject *
+Transport_get_max_size(PyObject *self, void *unused)
+{
+    return PyLong_FromLong(256 * 1024);
+}
+
+static PyObject *
+Transport_get_buffer(PyObject *self, void *unused)
+{
+    Transport *t = (Transport *)self;
+    if (transport_flush(t) < 0) {
+        return NULL;
+    }
+    return NET_BUFFER_IS_DEQUE ? outq_to_deque(t->loop->st, &t->out) : outq_to_bytearray(&t->out);
 }
 
 /* The Python socket; None in the end, as in asyncio. */
@@ -507,11 +575,43 @@ Transport_get_extra_attr(PyObject *self, void *unused)
     return Py_NewRef(t->extra);
 }
 
+/* What get_extra_info() looks into from now on. */
+static int
+Transport_set_extra_attr(PyObject *self, PyObject *value, void *unused)
+{
+    if (value == NULL || !PyDict_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "_extra must be a dict");
+        return -1;
+    }
+    Py_XSETREF(((Transport *)self)->extra, Py_NewRef(value));
+    return 0;
+}
+
 static PyObject *
 Transport_get_paused(PyObject *self, void *unused)
 {
     return PyBool_FromLong(((Transport *)self)->protocol_paused);
 }
+
+/* What a datagram transport has as well. */
+#define TRANSPORT_GETSET                                                                                                     \
+    {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                     \
+    {"_protocol_connected", Transport_get_protocol_connected, NULL, NULL, NULL},                                             \
+    {"_sock", Transport_get_sock, NULL, NULL, NULL},                                                                         \
+    {"_sock_fd", Transport_get_fd, NULL, NULL, NULL},                                                                        \
+    {"_extra", Transport_get_extra_attr, Transport_set_extra_attr, NULL, NULL},                                              \
+    {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
+    {"max_size", Transport_get_max_size, NULL, NULL, NULL},
+
+#define TRANSPORT_MEMBERS                                                                                                    \
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Transport, weakrefs), READONLY, NULL},                                       \
+    {"__dictoffset__", T_PYSSIZET, offsetof(Transport, dict), READONLY, NULL},                                               \
+    {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},                                                      \
+    {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},                                                   \
+    {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},                                                     \
+    {"_high_water", T_PYSSIZET, offsetof(Transport, high_bytes), READONLY, NULL},                                            \
+    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL},                                              \
+    {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
 
 static PyGetSetDef Transport_getset[] = {
     {"__class__", Transport_get_class, NULL, NULL, NULL},
@@ -519,22 +619,15 @@ static PyGetSetDef Transport_getset[] = {
     {"_start_tls_compatible", Transport_get_true, NULL, NULL, NULL},
     {"_sendfile_compatible", Transport_get_sendfile_mode, NULL, NULL, NULL},
     {"_loop", Transport_get_loop, NULL, NULL, NULL},
-    {"_protocol", Transport_get_protocol_attr, NULL, NULL, NULL},
-    {"_sock", Transport_get_sock, NULL, NULL, NULL},
-    {"_sock_fd", Transport_get_fd, NULL, NULL, NULL},
     {"_server", Transport_get_server, NULL, NULL, NULL},
-    {"_extra", Transport_get_extra_attr, NULL, NULL, NULL},
-    {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},
+    {"_buffer", Transport_get_buffer, NULL, NULL, NULL},
+    TRANSPORT_GETSET
     {NULL},
 };
 
 static PyMemberDef Transport_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(Transport, weakrefs), READONLY, NULL},
-    {"__dictoffset__", T_PYSSIZET, offsetof(Transport, dict), READONLY, NULL},
-    {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},
-    {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},
+    TRANSPORT_MEMBERS
     {"_eof", T_BOOL, offsetof(Transport, eof_sent), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},
     {NULL},
 };
 
@@ -544,9 +637,9 @@ Transport_repr(PyObject *self)
     Transport *t = (Transport *)self;
     const char *state = t->fd < 0 ? " closed" : t->closing ? " closing" : "";
     if (t->fd < 0 || t->loop->state == LOOP_CLOSED) {
-        return PyUnicode_FromFormat("<Transport%s fd=%d>", state, t->shown_fd);
+        return PyUnicode_FromFormat("<_SelectorSocketTransport%s fd=%d>", state, t->shown_fd);
     }
-    return PyUnicode_FromFormat("<Transport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
+    return PyUnicode_FromFormat("<_SelectorSocketTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
                                 t->write_watched ? "polling" : "idle", t->out.n_bytes);
 }
 
@@ -635,7 +728,7 @@ static PyType_Slot Transport_slots[] = {
 };
 
 static PyType_Spec Transport_spec = {
-    .name = "asyncloop._asyncloop.Transport",
+    .name = "asyncloop._asyncloop._SelectorSocketTransport",
     .basicsize = sizeof(Transport),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = Transport_slots,

@@ -458,34 +458,29 @@ udp_queue_copy(DatagramTransport *u, PyObject *data, PyObject *address)
     return udp_queue_push(&u->queue, d, false) < 0 ? -1 : udp_maybe_pause_protocol(u);
 }
 
-/* Where does this datagram go?  Borrowed; NULL with ValueError. */
+/* Where does this datagram go?  New reference: what runs meanwhile may set transport._address.  NULL with ValueError. */
 static inline PyObject *
-udp_confine_borrowed(DatagramTransport *u, PyObject *address)
+udp_confine(DatagramTransport *u, PyObject *address)
 {
-    if (u->address == NULL) {
-        return address;
+    if (LIKELY(u->address == NULL)) {
+        return Py_NewRef(address);
     }
-    int is_same = address == Py_None ? 1 : PyObject_RichCompareBool(address, u->address, Py_EQ);
+    PyObject *only = Py_NewRef(u->address);
+    int is_same = address == Py_None ? 1 : PyObject_RichCompareBool(address, only, Py_EQ);
     if (is_same == 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid address: must be None or %S", u->address);
+        PyErr_Format(PyExc_ValueError, "Invalid address: must be None or %S", only);
     }
-    return is_same > 0 ? u->address : NULL;
+    if (is_same <= 0) {
+        Py_CLEAR(only);
+    }
+    return only;
 }
 
-static int
-udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address)
+/* To where udp_confine said. */
+static inline int
+udp_send_or_queue(DatagramTransport *u, PyObject *data, PyObject *address)
 {
     Transport *t = &u->base;
-    if (!UDP_SENDS_EMPTY) {
-        Py_ssize_t n = PyObject_Size(data);
-        if (n <= 0) {
-            return n < 0 ? -1 : 0;
-        }
-    }
-    address = udp_confine_borrowed(u, address);
-    if (address == NULL) {
-        return -1;
-    }
     if (UNLIKELY(t->fd < 0 || (t->n_lost > 0 && u->address != NULL))) {
         return transport_count_lost_write(t);
     }
@@ -505,6 +500,24 @@ udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address)
         }
     }
     return udp_queue_copy(u, data, address);
+}
+
+static int
+udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address)
+{
+    if (!UDP_SENDS_EMPTY) {
+        Py_ssize_t n = PyObject_Size(data);
+        if (n <= 0) {
+            return n < 0 ? -1 : 0;
+        }
+    }
+    address = udp_confine(u, address);
+    if (address == NULL) {
+        return -1;
+    }
+    int rc = udp_send_or_queue(u, data, address);
+    Py_DECREF(address);
+    return rc;
 }
 
 /* Send what is queued until the socket is full; after an error the rest waits for the next event, as in asyncio.  1: all has gone, 0, -1. */

@@ -137,6 +137,12 @@ DatagramTransport__force_close(PyObject *self, PyObject *exception)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+DatagramTransport__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    return udp_batch_flush((DatagramTransport *)self) < 0 ? NULL : Transport__fatal_error(self, args, kwargs);
+}
+
 /* _read_ready() and _sendto_ready(): named in reports of what a protocol raised. */
 static PyObject *
 DatagramTransport__read_ready(PyObject *self, PyObject *unused)
@@ -178,6 +184,11 @@ static PyMethodDef DatagramTransport_methods[] = {
      PyDoc_STR("abort($self, /)\n--\n\nClose, what is queued is lost; connection_lost(None) comes from the loop.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))DatagramTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
     {"_force_close", DatagramTransport__force_close, METH_O, NULL},
+    {"_fatal_error", (PyCFunction)(void (*)(void))DatagramTransport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"write", Transport_raise_not_implemented, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nRaises: NotImplementedError.")},
+    {"writelines", Transport_raise_not_implemented, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nRaises: NotImplementedError.")},
+    {"write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"can_write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"_read_ready", DatagramTransport__read_ready, METH_NOARGS, NULL},
     {"_sendto_ready", DatagramTransport__sendto_ready, METH_NOARGS, NULL},
     {NULL},
@@ -197,25 +208,58 @@ DatagramTransport_get_address(PyObject *self, void *unused)
     return Py_NewRef(address != NULL ? address : Py_None);
 }
 
+/* What sendto() without an address goes to, and everything else is refused for; whatever is false: nowhere, nothing. */
+static int
+DatagramTransport_set_address(PyObject *self, PyObject *value, void *unused)
+{
+    int has_address = value == NULL ? -1 : PyObject_IsTrue(value);
+    if (has_address < 0) {
+        if (value == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "_address cannot be deleted");
+        }
+        return -1;
+    }
+    Py_XSETREF(((DatagramTransport *)self)->address, has_address ? Py_NewRef(value) : NULL);
+    return 0;
+}
+
+/* A deque of what waits: (data, address). */
+static PyObject *
+DatagramTransport_get_buffer(PyObject *self, void *unused)
+{
+    DatagramTransport *u = (DatagramTransport *)self;
+    if (udp_batch_flush(u) < 0) {
+        return NULL;
+    }
+    PyObject *items = PyList_New(0), *deque = NULL;
+    for (uint32_t i = 0; items != NULL && i < u->queue.n; i++) {
+        struct udp_datagram *d = &u->queue.items[(u->queue.head + i) & (u->queue.capacity - 1)];
+        PyObject *pair = PyTuple_Pack(2, d->data, d->address);
+        if (pair == NULL || PyList_Append(items, pair) < 0) {
+            Py_CLEAR(items);
+        }
+        Py_XDECREF(pair);
+    }
+    if (items != NULL) {
+        deque = PyObject_CallOneArg(u->base.loop->st->deque_type, items);
+        Py_DECREF(items);
+    }
+    return deque;
+}
+
 static PyGetSetDef DatagramTransport_getset[] = {
     {"__class__", DatagramTransport_get_class, NULL, NULL, NULL},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {"_address", DatagramTransport_get_address, NULL, NULL, NULL},
+    {"_address", DatagramTransport_get_address, DatagramTransport_set_address, NULL, NULL},
+    {"_buffer", DatagramTransport_get_buffer, NULL, NULL, NULL},
     {"_loop", Transport_get_loop, NULL, NULL, NULL},
-    {"_protocol", Transport_get_protocol_attr, NULL, NULL, NULL},
-    {"_sock", Transport_get_sock, NULL, NULL, NULL},
-    {"_sock_fd", Transport_get_fd, NULL, NULL, NULL},
-    {"_extra", Transport_get_extra_attr, NULL, NULL, NULL},
-    {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},
+    {"_server", Transport_get_server, NULL, NULL, NULL},
+    TRANSPORT_GETSET
     {NULL},
 };
 
 static PyMemberDef DatagramTransport_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(Transport, weakrefs), READONLY, NULL},
-    {"__dictoffset__", T_PYSSIZET, offsetof(Transport, dict), READONLY, NULL},
-    {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},
-    {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},
+    TRANSPORT_MEMBERS
     {NULL},
 };
 
@@ -226,9 +270,9 @@ DatagramTransport_repr(PyObject *self)
     Transport *t = &u->base;
     const char *state = t->fd < 0 ? " closed" : t->closing ? " closing" : "";
     if (t->fd < 0 || t->loop->state == LOOP_CLOSED) {
-        return PyUnicode_FromFormat("<DatagramTransport%s fd=%d>", state, t->shown_fd);
+        return PyUnicode_FromFormat("<_SelectorDatagramTransport%s fd=%d>", state, t->shown_fd);
     }
-    return PyUnicode_FromFormat("<DatagramTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
+    return PyUnicode_FromFormat("<_SelectorDatagramTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
                                 t->write_watched ? "polling" : "idle", u->queue.n_bytes);
 }
 
@@ -277,7 +321,7 @@ static PyType_Slot DatagramTransport_slots[] = {
 };
 
 static PyType_Spec DatagramTransport_spec = {
-    .name = "asyncloop._asyncloop.DatagramTransport",
+    .name = "asyncloop._asyncloop._SelectorDatagramTransport",
     .basicsize = sizeof(DatagramTransport),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = DatagramTransport_slots,
@@ -286,14 +330,17 @@ static PyType_Spec DatagramTransport_spec = {
 static int
 udp_register(PyObject *module, struct state *st)
 {
-    PyObject *transports = PyImport_ImportModule("asyncio.transports");
-    PyObject *datagram = transports == NULL ? NULL : PyObject_GetAttrString(transports, "DatagramTransport");
-    Py_XDECREF(transports);
-    if (datagram == NULL) {
-        return -1;
+    PyObject *asyncios = NULL, *datagram = NULL;
+    int is_derived = -1;
+    if (state_import(&asyncios, "asyncio.selector_events", "_SelectorDatagramTransport") == 0 &&
+        state_import(&datagram, "asyncio.transports", "DatagramTransport") == 0) {
+        is_derived = PyObject_IsSubclass(asyncios, datagram);
     }
-    st->datagram_transport_class = PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO){}", "DatagramTransport", st->asyncio_Transport, datagram);
-    Py_DECREF(datagram);
+    st->datagram_transport_class = is_derived > 0 ? Py_NewRef(asyncios)
+                                   : is_derived == 0 ? PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO){}", "_SelectorDatagramTransport", asyncios, datagram)
+                                                     : NULL;
+    Py_XDECREF(asyncios);
+    Py_XDECREF(datagram);
     if (st->datagram_transport_class == NULL) {
         return -1;
     }

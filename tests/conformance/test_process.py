@@ -446,7 +446,7 @@ def test_loop_closed_before_the_child_ends(stdio):
         warnings.simplefilter("always")
         loop.close()
         gc.collect()
-    assert any(re.match(rf"unclosed transport <SubprocessTransport pid={pid} running", str(w.message)) for w in caught)
+    assert any(re.match(rf"unclosed transport <_UnixSubprocessTransport pid={pid} running", str(w.message)) for w in caught)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -510,3 +510,83 @@ def test_no_child_watcher_is_made():
     finally:
         loop.close()
     assert signal.getsignal(signal.SIGCHLD) is before
+
+
+# --- a start that comes to nothing
+
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("passes", range(12))
+def test_a_start_is_cancelled(passes, everything):
+    """At every pass the caller ends, and nothing is left: on Python 3.11 to 3.13 asyncio hangs, on 3.14 it may leave pipes open."""
+    loop = OURS.new_loop()
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+
+    started = []
+
+    def transports():
+        return {id(each) for each in gc.get_objects() if isinstance(each, asyncio.SubprocessTransport)}
+
+    async def caller():
+        child = await asyncio.create_subprocess_exec("sleep", "0.05", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        started.append(child)
+        try:
+            await child.communicate()
+        finally:
+            await child.wait()
+
+    async def main():
+        before = set(os.listdir("/proc/self/fd"))
+        task = asyncio.ensure_future(caller())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        for each in asyncio.all_tasks() - {asyncio.current_task()} if everything else [task]:
+            each.cancel()
+        await asyncio.wait([task], timeout=20)
+        assert task.done() and (task.cancelled() or task.exception() is None)
+        del task, each
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert started or set(os.listdir("/proc/self/fd")) == before
+
+    kept = transports()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            loop.run_until_complete(main())
+        finally:
+            started.clear()
+            loop.close()
+        gc.collect()
+    assert not reports and not [w for w in caught if w.category is ResourceWarning]
+    assert not transports() - kept
+
+
+@pytest.mark.parametrize("fails", ["stdin", "stdout", "stderr"])
+def test_a_start_whose_pipe_fails(fails):
+    """One of the pipes has no transport: the error comes out, the child is gone, nothing is open."""
+    loop = OURS.new_loop()
+    left = {"stdin": 0, "stdout": 1, "stderr": 2}[fails]
+    made = []
+
+    def failing(make):
+        async def connect(*args):
+            if len(made) == left:
+                raise OSError("no transport")
+            made.append(1)
+            return await make(*args)
+        return connect
+
+    async def main():
+        before = set(os.listdir("/proc/self/fd"))
+        loop.connect_read_pipe, loop.connect_write_pipe = failing(loop.connect_read_pipe), failing(loop.connect_write_pipe)
+        with pytest.raises(OSError, match="no transport"):
+            await asyncio.wait_for(asyncio.create_subprocess_exec("sleep", "100", stdin=PIPE, stdout=PIPE, stderr=PIPE), 20)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert set(os.listdir("/proc/self/fd")) == before
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+        loop.__dict__.clear()
