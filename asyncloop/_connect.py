@@ -29,6 +29,8 @@ BIND_ERROR_HAS_ERRNO = sys.version_info >= (3, 13)  # str(exc) in the text, not 
 BIND_SKIPS_MISSING_ADDRESS = sys.version_info >= (3, 13)  # EADDRNOTAVAIL: the family is not enabled, try the others
 FAILURE_CLOSES_GIVEN_SOCKET = sys.version_info >= (3, 14)  # when the transport cannot be made; sockets of our own are always closed
 REUSE_PORT_ONLY_INET = sys.version_info >= (3, 14)
+_fallback_names = asyncio.BaseEventLoop._sendfile_fallback.__code__.co_names
+SENDFILE_DRAINS_LAST = _fallback_names.index("write") < _fallback_names.index("drain")  # 3.14: it ends when there is room again
 SENDFILE_SEEKS_ALWAYS = sys.version_info >= (3, 14)  # the fallback starts at offset even when that is 0
 SERVE_FOREVER_CLOSES_CLIENTS = sys.version_info >= (3, 14)
 SERVER_KEEPS_CONTEXT = sys.version_info >= (3, 15)
@@ -248,6 +250,7 @@ def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
         if debug:
             logger.warning("create_server() failed to create socket.socket(%r, %r, %r)", family, type_, proto, exc_info=True)
         return None
+    error = None
     try:
         if reuse_address:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
@@ -271,11 +274,17 @@ def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
     except BaseException:
         sock.close()
         raise
+    finally:
+        error = None  # its traceback holds this frame
     return sock
 
 
 class ConnectMixin:
-    """The coroutines of asyncloop.Loop that make connections and servers."""
+    """The coroutines of asyncloop.Loop that make connections and servers.
+
+    An exception's traceback holds the frames it came through: a frame that still names the exception, or a list with it, when it is left keeps
+    both alive, and with them the caller's variables, until the collector runs.  So such names are cleared in a finally.
+    """
 
     # ---- names
 
@@ -307,17 +316,20 @@ class ConnectMixin:
 
     def _bind_local(self, sock, family, local_addr_infos, errors):
         """Bind to the first local address that works; what failed goes to errors."""
-        for local_family, _, _, _, local_address in local_addr_infos:
-            if local_family != family:
-                continue
-            try:
-                sock.bind(local_address)
-                return
-            except OSError as exc:
-                errors.append(_bind_error(local_address, exc))
-        if errors:
-            raise errors.pop()
-        raise OSError(f"no matching local address with {family=} found")
+        try:
+            for local_family, _, _, _, local_address in local_addr_infos:
+                if local_family != family:
+                    continue
+                try:
+                    sock.bind(local_address)
+                    return
+                except OSError as exc:
+                    errors.append(_bind_error(local_address, exc))
+            if errors:
+                raise errors.pop()
+            raise OSError(f"no matching local address with {family=} found")
+        finally:
+            errors = None
 
     async def _connect_sock(self, exceptions, addr_info, local_addr_infos=None):
         """A connected socket for one address; its errors become one more list in exceptions."""
@@ -346,20 +358,21 @@ class ConnectMixin:
 
     async def _connect_first(self, infos, local_infos, happy_eyeballs_delay, exceptions):
         """The first of these addresses that can be connected to, or None."""
-        if happy_eyeballs_delay is None:
-            for info in infos:
-                try:
-                    return await self._connect_sock(exceptions, info, local_infos)
-                except OSError:
-                    continue
-            return None
         try:
-            winner = await staggered.staggered_race(
+            if happy_eyeballs_delay is None:
+                for info in infos:
+                    try:
+                        return await self._connect_sock(exceptions, info, local_infos)
+                    except OSError:
+                        continue
+                return None
+            sock, _, losses = await staggered.staggered_race(
                 (lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos),
                 happy_eyeballs_delay, loop=self)
+            losses.clear()  # up to Python 3.13 the losers' frames hold this very list
+            return sock
         finally:
-            exceptions = None  # a loser's traceback holds the frame that holds the lambda that holds this variable
-        return winner[0]
+            exceptions = None
 
     async def _connect_host(self, host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
         hints = dict(family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
@@ -369,16 +382,15 @@ class ConnectMixin:
             local_infos = await self._resolve_or_raise(local_addr, "getaddrinfo() returned empty list", **hints)
         if interleave:
             infos = _interleave_addrinfos(infos, interleave)
-        exceptions = []
-        sock = await self._connect_first(infos, local_infos, happy_eyeballs_delay, exceptions)
-        if sock is None:
-            errors = [exc for sub in exceptions for exc in sub]
-            exceptions = None
-            try:
+        exceptions, errors = [], None
+        try:
+            sock = await self._connect_first(infos, local_infos, happy_eyeballs_delay, exceptions)
+            if sock is None:
+                errors = [exc for sub in exceptions for exc in sub]
                 _raise_connect_errors(errors, all_errors)
-            finally:
-                errors = None
-        return sock
+            return sock
+        finally:
+            exceptions = errors = None
 
     async def create_connection(self, protocol_factory, host=None, port=None, *, ssl=None, family=0, proto=0, flags=0, sock=None,
                                 local_addr=None, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
@@ -632,18 +644,18 @@ class ConnectMixin:
                 os.lseek(in_fd, offset, os.SEEK_SET)
 
     async def _read_blocks(self, file, offset, count, block):
-        """An async generator of memoryviews of the file, at most count bytes; the buffer is used again."""
+        """An async generator of memoryviews of the file, at most count bytes (None, 0: all of it); the buffer is used again."""
         if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
             file.seek(offset)
         left = count
         buffer = memoryview(bytearray(min(count, block) if count else block))
-        while left is None or left > 0:
-            view = buffer if left is None else buffer[:left]
+        while not count or left > 0:
+            view = buffer[:left] if count else buffer
             n = await self.run_in_executor(None, file.readinto, view)
             if not n:
                 return
             yield view[:n]
-            if left is not None:
+            if count:
                 left -= n
 
     async def _sock_sendfile_fallback(self, sock, file, offset, count):
@@ -693,8 +705,11 @@ class ConnectMixin:
         protocol = _SendfileProtocol(transport)
         try:
             async for block in blocks:
-                await protocol.drain()
+                if not SENDFILE_DRAINS_LAST:
+                    await protocol.drain()
                 transport.write(bytes(block))  # the buffer is used again, and a TLS layer keeps what it is given
+                if SENDFILE_DRAINS_LAST:
+                    await protocol.drain()
                 total += len(block)
             return total
         finally:

@@ -1,5 +1,7 @@
 """Flow control of TLS connections: reading that pauses, writers that are told to wait, and memory that stays bounded."""
 import asyncio
+import io
+import socket
 
 import pytest
 
@@ -370,6 +372,54 @@ def test_sendfile_falls_back_to_reading(kit, loop, side, tmp_path, offset, count
             await until(lambda: protocol.data == b"reading goes on")
             await stop(transport, protocol)
     run_quiet(loop, main())
+
+
+@pytest.mark.parametrize("over", ["tls", "tcp", "unix", "sock"])
+@pytest.mark.parametrize("from_memory", [False, True])
+def test_every_offset_and_count(over, from_memory, tmp_path):
+    """What is sent, returned and raised, and where the file then is: count 0 is all of it by a fallback, and an error by the kernel's way."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(200)) * 100)  # little enough for a socket nobody reads
+
+    @same
+    def scenario(t):
+        async def one(loop, offset, count):
+            file = io.BytesIO(path.read_bytes()) if from_memory else open(path, "rb")
+            with file:
+                if over == "tls":
+                    protocol = Recorder()
+                    transport, peer = await linked("client", protocol)
+                    async with peer:
+                        try:
+                            sent = await soon(loop.sendfile(transport, file, offset, count))
+                            t.say(offset, count, sent, file.tell(), len(await peer.receive_exactly(sent)))
+                        except Exception as exc:
+                            t.say(offset, count, type(exc).__name__, str(exc), file.tell())
+                        await stop(transport, protocol)
+                    return
+                ours, peer = socket_pair("tcp" if over == "tcp" else "unix")
+                ours.setblocking(False)
+                transport = None
+                if over != "sock":
+                    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+                try:
+                    sent = await soon(loop.sock_sendfile(ours, file, offset, count) if over == "sock" else loop.sendfile(transport, file, offset, count))
+                    t.say(offset, count, sent, file.tell(), sent == 0 or len(await asyncio.to_thread(peer.recv, sent, socket.MSG_WAITALL)) == sent)
+                except Exception as exc:
+                    t.say(offset, count, type(exc).__name__, str(exc), file.tell())
+                transport.abort() if transport is not None else ours.close()
+                peer.close()
+                await asyncio.sleep(0.001)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            for offset in (0, 5, 19_999, 20_000, 30_000):
+                for count in (None, 0, 1, 16_384, 16_385, 30_000):
+                    await one(loop, offset, count)
+            for offset, count in ((0, -1), (0, -5), (-1, None), (0, 1.5), (0, "x"), (0.0, None), ("x", None), (0, True), (0, False)):
+                await one(loop, offset, count)
+        t.run(main())
+    scenario("asyncloop")
 
 
 @pytest.mark.parametrize("kit", ["asyncloop"], indirect=True)
