@@ -121,9 +121,15 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
     __repr__ = _Base.__repr__
     __del__ = _Base.__del__
 
+    # What asyncio keeps in attributes comes from C, not from the methods that a subclass may override: those may well read the attributes.
+
     @property
     def _closed(self) -> bool:
-        return self.is_closed()
+        return _asyncloop.Loop.is_closed(self)
+
+    @property
+    def _task_factory(self) -> Any:
+        return _asyncloop.Loop.get_task_factory(self)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Called by a stdlib TimerHandle made for this loop; the heap of this loop holds none."""

@@ -7,6 +7,8 @@ import sys
 import warnings
 import weakref
 
+import pytest
+
 from sidebyside import OURS, mixed, same
 
 
@@ -58,6 +60,59 @@ def test_loop_is_collected(kit):
     del loop
     gc.collect()
     assert ref() is None
+
+
+class Mixin:
+    """Another loop's methods, by asyncio's attributes."""
+
+    def is_closed(self):
+        return self._closed
+
+    def is_running(self):
+        return self._thread_id is not None
+
+    def get_debug(self):
+        return self._debug
+
+    def get_task_factory(self):
+        return self._task_factory
+
+    def get_exception_handler(self):
+        return self._exception_handler
+
+
+@pytest.mark.parametrize("first", ["mixin", "loop"])
+def test_methods_that_read_asyncios_attributes(kit, first):
+    """Methods of a mixin may be those of BaseEventLoop: the attributes must not ask the methods."""
+    base = kit.new_loop()
+    bases = (Mixin, type(base)) if first == "mixin" else (type(base), Mixin)
+    base.close()
+    loop = type("Mixed", bases, {})()
+    assert not loop.is_closed() and not loop._closed and not loop.is_running() and loop.get_debug() is False
+    assert loop.get_task_factory() is None and loop.get_exception_handler() is None
+
+    async def main():
+        return loop.is_running(), loop.is_closed()
+    assert loop.run_until_complete(main()) == (True, False)
+    loop.close()
+    assert loop.is_closed() and loop._closed
+
+
+def test_no_attribute_asks_a_method():
+    """Whatever method of a loop a subclass replaces by one that reads an attribute: it ends."""
+    base = OURS.new_loop()
+    base_type = type(base)
+    names = ("_closed", "_thread_id", "_debug", "_task_factory", "_exception_handler", "_default_executor", "_asyncgens", "_signal_handlers",
+             "slow_callback_duration")
+    methods = [name for name in dir(base) if not name.startswith("_") and callable(getattr(base, name))]
+    for name in names:
+        for method in methods:
+            replaced = type("Replaced", (base_type,), {method: lambda self, *args, **kw: getattr(self, name)})
+            loop = replaced()
+            getattr(loop, name)
+            delattr(replaced, method)
+            loop.close()
+    base.close()
 
 
 def test_every_abstract_method():
