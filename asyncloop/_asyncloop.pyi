@@ -132,6 +132,12 @@ class StreamWriter(asyncio.StreamWriter):
 def _stream_factory(client_connected_cb: Any, limit: int, loop: asyncio.AbstractEventLoop, /) -> Callable[[], StreamReaderProtocol]: ...
 
 class _SelectorSocketTransport(asyncio.Transport):
+    _buffer: Any
+    _empty_waiter: Any
+    _high_water: int
+    _low_water: int
+    _protocol_connected: bool
+    max_size: int
     _closing: bool
     _conn_lost: int
     _eof: bool
@@ -145,6 +151,7 @@ class _SelectorSocketTransport(asyncio.Transport):
     _sock_fd: int
     _start_tls_compatible: bool
     _extra: dict[str, Any]
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def _force_close(self, exc: BaseException | None, /) -> None: ...
     def _make_empty_waiter(self) -> Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
@@ -193,6 +200,7 @@ class TLSProtocol(asyncio.Protocol):
     def _take_over_pause(self) -> None: ...
 
 class _UnixReadPipeTransport(asyncio.ReadTransport):
+    max_size: int
     _closing: bool
     _conn_lost: int
     _extra: dict[str, Any]
@@ -201,9 +209,14 @@ class _UnixReadPipeTransport(asyncio.ReadTransport):
     _paused: bool
     _pipe: Any
     _protocol: Any
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def _read_ready(self) -> None: ...
 
 class _UnixWritePipeTransport(asyncio.Transport):
+    _buffer: Any
+    _high_water: int
+    _low_water: int
+    _protocol_paused: bool
     _closing: bool
     _conn_lost: int
     _extra: dict[str, Any]
@@ -212,8 +225,15 @@ class _UnixWritePipeTransport(asyncio.Transport):
     _paused: bool
     _pipe: Any
     _protocol: Any
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def _read_ready(self) -> None: ...
 class _SelectorDatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
+    _buffer: Any
+    _empty_waiter: Any
+    _high_water: int
+    _low_water: int
+    _protocol_connected: bool
+    max_size: int
     _address: Any
     _closing: bool
     _conn_lost: int
@@ -224,6 +244,11 @@ class _SelectorDatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
     _sock: Any
     _sock_fd: int
     _extra: dict[str, Any]
+    def can_write_eof(self) -> bool: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def write_eof(self) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None: ...
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def get_write_buffer_size(self) -> int: ...
     def is_reading(self) -> bool: ...

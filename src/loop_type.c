@@ -594,7 +594,7 @@ Loop_set_debug_attribute(PyObject *self, PyObject *value, void *Py_UNUSED(closur
         PyErr_SetString(PyExc_AttributeError, "_debug cannot be deleted");
         return -1;
     }
-    PyObject *done = PyObject_CallMethod(self, "set_debug", "O", value);
+    PyObject *done = PyObject_CallMethod(self, "set_debug", "(O)", value);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }

@@ -143,7 +143,7 @@ static PyObject *
 Pipe_writelines(PyObject *self, PyObject *lines)
 {
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
-    PyObject *data = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "O", lines);
+    PyObject *data = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "(O)", lines);
     int rc = data == NULL ? -1 : pipe_write((Pipe *)self, data);
     Py_XDECREF(empty);
     Py_XDECREF(data);

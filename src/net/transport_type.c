@@ -130,7 +130,7 @@ Transport_writelines(PyObject *self, PyObject *lines)
     }
 #else
     PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
-    PyObject *data = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "O", lines);
+    PyObject *data = empty == NULL ? NULL : PyObject_CallMethod(empty, "join", "(O)", lines);
     Py_XDECREF(empty);
     int rc = data == NULL || transport_check_writable(t, "write", "write") < 0 ? -1 : transport_write(t, data);
     Py_XDECREF(data);

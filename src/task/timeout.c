@@ -261,7 +261,7 @@ static COLD int
 timeout_leave_alarm(Timeout *t)
 {
     PyObject *callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout");
-    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->timer.when, callback, NULL, 0, NULL);
+    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->timer.when, NULL, callback, NULL, 0, NULL);
     if (handle != NULL) {
         loop_timer_remove(t->loop, &t->timer, (PyObject *)t);
     }

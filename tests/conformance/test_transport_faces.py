@@ -318,3 +318,18 @@ def test_an_address_that_is_replaced_while_it_is_compared():
     loop = KITS["asyncloop"].new_loop()
     loop.run_until_complete(main())
     loop.close()
+
+
+@pytest.mark.parametrize("kind", ["connected", "tls", "write_pipe"])
+def test_lines_of_any_kind(kind):
+    """A tuple is as good as a list; so is what can be walked through once."""
+    @same
+    def scenario(t):
+        async def main():
+            async with transports(asyncio.get_running_loop()) as made:
+                for lines in ([b"a", b"b"], (b"a", b"b"), (b"a",), (), [], iter([b"a", bytearray(b"b")]), (line for line in (b"a", memoryview(b"b"))), {b"a": 1}):
+                    t.attempt(made[kind].writelines, lines)
+                t.attempt(made[kind].write, (b"a",))
+                made[kind]._loop._debug = ()
+        t.run(main())
+    scenario("asyncloop")
