@@ -38,17 +38,27 @@ module_after_fork(PyObject *module, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
+/* The first of this thread in the rest of the list. */
+static Loop *
+module_own_thread(Loop *loop)
+{
+    while (loop != NULL && loop->thread_id != PyThread_get_thread_ident()) {
+        loop = loop->running_next;
+    }
+    return loop;
+}
+
 /* What waits for the end of the pass, or of a burst, must not leave twice, from the parent and from a child that leaves the loop by an exception. */
 static PyObject *
 module_before_fork(PyObject *module, PyObject *Py_UNUSED(none))
 {
-    Loop *loop = loop_running_borrowed(state_of_module(module));
-    if (loop == NULL) {
-        Py_RETURN_NONE;
+    int rc = 0;
+    for (Loop *loop = module_own_thread(state_of_module(module)->running), *next; rc == 0 && loop != NULL; loop = next) {
+        next = module_own_thread(loop->running_next); /* it stays in the list: it is running, further out */
+        Py_INCREF(loop);
+        rc = net_send_all(loop);
+        Py_DECREF(loop);
     }
-    Py_INCREF(loop);
-    int rc = net_send_all(loop);
-    Py_DECREF(loop);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 

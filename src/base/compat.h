@@ -54,11 +54,14 @@
 #define COMPAT_AM_SEND_USED (!COMPAT_AT_LEAST(3, 12) || COMPAT_AT_LEAST(3, 15)) /* SEND asks am_send of any type */
 #define COMPAT_THROWN_STOP_ENDS_AWAIT COMPAT_AT_LEAST(3, 12)  /* throw(StopIteration) at an await that has no throw(): the await's value; before the first step: no PEP 479 */
 #define COMPAT_STOPITERATION_PLAIN COMPAT_AT_LEAST(3, 12)     /* PyErr_SetRaisedException takes an instance put together by hand */
-#define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is a field of the thread state */
+#define COMPAT_TSTATE_LOOP COMPAT_AT_LEAST(3, 13)             /* the running loop is a field of the thread state */
+#define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is, too */
+#define COMPAT_DICT_VERSIONS (!COMPAT_AT_LEAST(3, 14))        /* every change of a dict changes a number in it */
 #define COMPAT_QUEUE_SHUTDOWN COMPAT_AT_LEAST(3, 13)          /* Queue.shutdown() */
 #define COMPAT_BARRIER_TEXT (COMPAT_AT_LEAST(3, 14) ? "parties must be >= 1" : "parties must be > 0")
 #define COMPAT_AWAIT_TEXT (COMPAT_AT_LEAST(3, 14) ? "'%.100s' object can't be awaited" : "object %.100s can't be used in 'await' expression")
 #define COMPAT_AWAIT_NAMES_TYPE COMPAT_AT_LEAST(3, 15)        /* the TypeErrors of an __await__ that gives no iterator */
+#define COMPAT_EVENT_LOOP_UNDERSCORED (!COMPAT_AT_LEAST(3, 12)) /* asyncio's own code calls events._get_event_loop() */
 #define COMPAT_PER_INTERPRETER_GIL COMPAT_AT_LEAST(3, 12)
 
 #ifndef Py_TPFLAGS_IMMUTABLETYPE
@@ -139,6 +142,18 @@ compat_weakref_get(PyObject *ref, PyObject **result)
     return *result != NULL;
 #endif
 }
+
+#if COMPAT_DICT_VERSIONS
+/* A number that no other dict of this interpreter has, and this one not again once it was changed; its place. */
+static inline const uint64_t *
+compat_dict_version(PyObject *dict)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    return &((PyDictObject *)dict)->ma_version_tag;
+#pragma GCC diagnostic pop
+}
+#endif
 
 /* The version that runs, which may be another patch release than the headers. */
 #define COMPAT_RUNS(major, minor, micro) (Py_Version >= (((unsigned long)(major) << 24) | ((minor) << 16) | ((micro) << 8)))

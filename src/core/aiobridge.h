@@ -11,10 +11,28 @@
 
 static int aiobridge_init(struct state *st) MUST_CHECK; /* after the imports */
 
-/* asyncio's running loop of this thread. */
-static int aiobridge_set_running(struct state *st, PyObject *loop_or_none) MUST_CHECK;
-/* The running loop of this thread, any kind: new reference; NULL without exception when there is none. */
-static PyObject *aiobridge_running_loop(struct state *st);
+/* ---- the running loop of this thread, any kind
+ *
+ * asyncio's Python code asks by names of asyncio.events, which somebody may have bound anew (trio-asyncio, tests); its C code asks the thread itself.
+ * Helpers ask as their twins in asyncio do.  New references. */
+static PyObject *aiobridge_running_loop(struct state *st);      /* events._get_running_loop(); NULL without exception when there is none */
+static PyObject *aiobridge_need_running_loop(struct state *st); /* events.get_running_loop(): RuntimeError when there is none */
+static PyObject *aiobridge_event_loop(struct state *st);        /* events.get_event_loop() */
+static int aiobridge_set_running(struct state *st, PyObject *loop_or_none) MUST_CHECK; /* events._set_running_loop() */
+
+/* Are the names above asyncio's own? Without calling anything, as far as known: look (which raises nothing) when it says no. */
+static inline bool aiobridge_names_are_known(struct state *st);
+static bool aiobridge_names_look(struct state *st);
+
+/* What this thread's registry of the running loop looks like, as a number: as long as it is the one that was noted in loop->running_mark,
+ * this loop is the running one.  AIOBRIDGE_NO_LOOP: none is; AIOBRIDGE_UNKNOWN: ask (aiobridge_find_running), and do not note it. */
+#define AIOBRIDGE_NO_LOOP 0
+#define AIOBRIDGE_UNKNOWN UINT64_MAX
+#define AIOBRIDGE_NOT_NOTED 1 /* in loop->running_mark */
+static inline uint64_t aiobridge_running_mark(struct state *st);
+/* Which of the own loops that run is it by asyncio's C code?  Notes the mark.  NULL: none of them. Raises nothing. Borrowed. */
+static Loop *aiobridge_find_running(struct state *st);
+
 
 /* What asyncio.current_task(loop) says, without calling it: 1 and *task (new reference, or NULL for none); 0 when it must be called; -1. */
 static int aiobridge_current_task(struct state *st, PyObject *loop, PyObject **task) MUST_CHECK;

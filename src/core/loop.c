@@ -484,15 +484,24 @@ loop_is_own(struct state *st, PyObject *object)
     return PyObject_TypeCheck(object, st->Loop_type);
 }
 
+static COLD Loop *
+loop_running_look(struct state *st)
+{
+    return aiobridge_names_look(st) ? aiobridge_find_running(st) : NULL;
+}
+
 static inline Loop *
 loop_running_borrowed(struct state *st)
 {
-    unsigned long thread_id = PyThread_get_thread_ident();
+    uint64_t mark = aiobridge_running_mark(st);
     Loop *loop = st->running;
-    while (loop != NULL && loop->thread_id != thread_id) {
+    while (loop != NULL && loop->running_mark != mark) {
         loop = loop->running_next;
     }
-    return loop;
+    if (LIKELY(loop != NULL && aiobridge_names_are_known(st))) {
+        return loop;
+    }
+    return st->running != NULL && mark != AIOBRIDGE_NO_LOOP ? loop_running_look(st) : NULL;
 }
 
 static inline int
@@ -624,6 +633,7 @@ loop_finish(Loop *loop)
         }
     }
     loop->running_next = NULL;
+    loop->running_mark = AIOBRIDGE_NOT_NOTED;
     loop->thread_id = 0;
     loop_track_handles(loop);
     loop->stopping = false;
@@ -654,6 +664,7 @@ loop_start(Loop *loop)
     loop->state = LOOP_RUNNING;
     loop->thread_id = PyThread_get_thread_ident();
     loop->passes_to_yield = 0; /* the first pass polls */
+    loop->running_mark = AIOBRIDGE_NOT_NOTED;
     loop->running_next = loop->st->running;
     loop->st->running = loop;
     if (loop_set_origin_tracking(loop, loop->debug) < 0 || loop_install_asyncgen_hooks(loop) < 0

@@ -104,6 +104,7 @@ typedef struct Loop {
     PyObject *saved_hooks[2]; /* asyncgen hooks to put back */
     int saved_origin_depth;
     struct Loop *running_next;
+    uint64_t running_mark; /* while it is this, the loop is asyncio's running one (core/aiobridge.h) */
     struct Loop *loops_next, **loops_prev_next;
 } Loop;
 
@@ -151,7 +152,8 @@ static int loop_report(Loop *loop, const char *message, ...) MUST_CHECK;
 /* The same for any loop, ours or not, called from where nothing may be raised (finalizers): context is a dict. Keeps a raised exception. */
 static void loop_report_unraised(PyObject *loop, PyObject *context);
 
-/* The own loop running in this thread, or NULL. Borrowed; never raises. */
+/* The own loop that asyncio says is running in this thread, where nobody has bound the names anew by which asyncio's code asks; else NULL, and
+ * aiobridge_running_loop or one of its sisters is to be asked. Borrowed; never raises. */
 static inline Loop *loop_running_borrowed(struct state *st);
 
 #endif

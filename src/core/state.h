@@ -12,7 +12,8 @@
 #define STATE_STRINGS(X)                                                                                                     \
     /* core */ X(__class__) X(__new__) X(_asyncgen_finalizer_hook) X(_asyncgen_firstiter_hook) X(_handle_signal)             \
     X(add_done_callback) X(call_exception_handler) X(call_soon) X(call_later) X(cancel) X(close) X(context) X(debug)         \
-    X(exception) X(fileno) X(get_debug) X(handle) X(message) X(source_traceback) X(time)                                     \
+    X(exception) X(fileno) X(get_debug) X(handle) X(message) X(source_traceback) X(time) X(_get_running_loop)                \
+    X(get_running_loop) X(_set_running_loop) X(get_event_loop) X(_get_event_loop)                                            \
     /* task */ X(_asyncio_future_blocking) X(_cancel_message) X(_loop) X(_make_cancelled_error) X(cancelled)                 \
     X(create_future) X(done) X(eager_start) X(future) X(get_loop) X(is_running) X(loop) X(msg) X(name)                       \
     X(FIRST_COMPLETED) X(FIRST_EXCEPTION) X(ALL_COMPLETED) X(_abort) X(_on_task_done) X(_is_base_error) X(call_at)           \
@@ -42,9 +43,11 @@
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                                                                  \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                                                                \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                                          \
-    X(get_running_loop, "asyncio.events", "_get_running_loop")                                                               \
-    X(set_running_loop, "asyncio.events", "_set_running_loop")                                                               \
-    X(get_event_loop, "asyncio.events", "get_event_loop")                                                                    \
+    X(events, "asyncio.events", NULL)                                                                                        \
+    X(native_running_loop, "_asyncio", "_get_running_loop")                                                                  \
+    X(native_need_running_loop, "_asyncio", "get_running_loop")                                                              \
+    X(native_set_running_loop, "_asyncio", "_set_running_loop")                                                              \
+    X(native_event_loop, "_asyncio", COMPAT_EVENT_LOOP_UNDERSCORED ? "_get_event_loop" : "get_event_loop")                   \
     X(run_until_complete_cb, "asyncio.base_events", "_run_until_complete_cb")                                                \
     X(isfuture, "asyncio.futures", "isfuture")                                                                               \
     X(iscoroutine, "asyncio.coroutines", "iscoroutine")                                                                      \
@@ -68,7 +71,7 @@
 /* Other owned objects, made by the layer that is named: st->NAME. */
 #define STATE_OBJECTS(X)                                                                                                     \
     /* core */ X(abc_init) X(abc_instancecheck) X(abc_subclasscheck) X(current_tasks) X(swap_current_task)                   \
-    X(empty_tuple) X(kw_context) X(kw_debug) X(asyncio_ThreadSafeHandle)                                                     \
+    X(empty_tuple) X(kw_context) X(kw_debug) X(asyncio_ThreadSafeHandle) X(events_watch)                                     \
     /* task */ X(future_repr) X(task_repr) X(task_get_stack) X(task_print_stack) X(eager_task_factory)     \
     X(set_result_unless_cancelled) X(add_to_awaited_by) X(discard_from_awaited_by) X(kw_loop) X(kw_msg)                      \
     X(wraps_stop_iteration) X(coroutine_mark) X(is_coroutine_mark) X(chain_future) X(concurrent_CancelledError)              \
@@ -168,7 +171,10 @@ struct state {
     } foreign_tasks;
     uint64_t n_task_names;       /* Task-N */
     ptrdiff_t tstate_task_offset; /* of the current task in the thread state; 0 when unknown (aiobridge) */
-    ptrdiff_t tstate_loop_offset;
+    ptrdiff_t tstate_loop_offset; /* of the running loop */
+    const uint64_t *names_version; /* changes when a name of asyncio.events is bound anew (aiobridge) */
+    uint64_t names_seen;           /* what it was when the names of the running loop were asyncio's own */
+    uint64_t names_unknown;        /* names_version points here when nothing tells: never what was seen */
     ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/awaited_by.c) */
 };
 

@@ -12,8 +12,7 @@ stream_take_loop(struct state *st, PyObject *loop)
     if (loop != Py_None) {
         return Py_NewRef(loop);
     }
-    PyObject *running = aiobridge_running_loop(st);
-    return running != NULL || PyErr_Occurred() ? running : PyObject_CallNoArgs(st->get_event_loop);
+    return aiobridge_event_loop(st);
 }
 
 static int

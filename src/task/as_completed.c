@@ -1,6 +1,7 @@
 /* task/as_completed.c -- see as_completed.h. */
 #include "task/as_completed.h"
 
+#include "core/aiobridge.h"
 #include "core/args.h"
 #include "task/child.h"
 #include "task/coro.h"
@@ -198,13 +199,10 @@ as_completed_begin(AsCompleted *a, struct state *st)
 {
     PyObject *given = a->given;
     a->given = NULL;
-    Loop *own = loop_running_borrowed(st);
     int rc = as_completed_check_argument(st, given);
     if (rc == 0) {
-        a->loop = own != NULL ? Py_NewRef(own) : PyObject_CallNoArgs(st->get_event_loop);
-        PyObject *running = a->loop == NULL || !COMPAT_CALL_GRAPH ? NULL : timeout_running_loop(st);
-        a->task = running == NULL ? NULL : task_current(st, running);
-        Py_XDECREF(running);
+        a->loop = aiobridge_event_loop(st);
+        a->task = a->loop == NULL || !COMPAT_CALL_GRAPH ? NULL : task_current_here(st);
         a->todo = a->loop == NULL || PyErr_Occurred() ? NULL : as_completed_futures(st, given, a->loop);
     }
     PyObject *all = a->todo == NULL ? NULL : PySequence_Tuple(a->todo);
@@ -240,7 +238,7 @@ enum { AS_COMPLETED_RESOLVES = 1 }; /* flag */
 static PyObject *
 as_completed_queue_loop(AsCompleted *a, struct state *st)
 {
-    PyObject *loop = timeout_running_loop(st);
+    PyObject *loop = aiobridge_need_running_loop(st);
     if (loop == NULL) {
         return NULL;
     }

@@ -6,40 +6,23 @@
 #include "task/future.h"
 #include "task/task.h"
 
-/* The one argument of both: a loop, or the running one. Borrowed from the caller's argument or new: *held is what to drop. */
-static PyObject *
-current_loop_borrowed(struct state *st, PyObject *given, PyObject **held)
-{
-    *held = NULL;
-    if (given != NULL && given != Py_None) {
-        return given;
-    }
-    PyObject *loop = *held = aiobridge_running_loop(st);
-    if (loop == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    }
-    return loop;
-}
-
 static PyObject *
 module_current_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"loop"};
     static const struct args_signature signature = {"current_task", names, 0, 1, 1, false};
     struct state *st = state_of_module(module);
-    PyObject *given[1], *held;
+    PyObject *given[1], *task = NULL;
     if (args_bind(&signature, args, n_args, kwnames, given) < 0) {
         return NULL;
     }
-    PyObject *loop = current_loop_borrowed(st, given[0], &held), *task = NULL;
-    if (loop != NULL && aiobridge_current_task(st, loop, &task) > 0) {
-        task = task == NULL ? Py_NewRef(Py_None) : task;
+    if (given[0] == NULL || given[0] == Py_None) {
+        task = task_current_here(st);
     }
-    else if (loop != NULL && !PyErr_Occurred()) {
-        task = PyObject_CallOneArg(st->native_current_task, loop);
+    else if (aiobridge_current_task(st, given[0], &task) == 0) {
+        return PyObject_CallOneArg(st->native_current_task, given[0]);
     }
-    Py_XDECREF(held);
-    return task;
+    return task == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : task;
 }
 
 /* ---- all_tasks */
@@ -151,18 +134,29 @@ current_all_tasks(struct state *st, PyObject *loop)
 
 #endif
 
+/* asyncio.all_tasks is a Python function up to 3.13, and asks as such. */
+static PyObject *
+current_running_loop(struct state *st)
+{
+    return COMPAT_ALL_TASKS_IN_PYTHON ? aiobridge_need_running_loop(st) : PyObject_CallNoArgs(st->native_need_running_loop);
+}
+
 static PyObject *
 module_all_tasks(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"loop"};
     static const struct args_signature signature = {"all_tasks", names, 0, 1, 1, false};
     struct state *st = state_of_module(module);
-    PyObject *given[1], *held;
+    PyObject *given[1];
     if (args_bind(&signature, args, n_args, kwnames, given) < 0) {
         return NULL;
     }
-    PyObject *loop = current_loop_borrowed(st, given[0], &held), *set = loop == NULL ? NULL : current_all_tasks(st, loop);
-    Py_XDECREF(held);
+    PyObject *loop = Py_XNewRef(given[0]);
+    if (loop == NULL || loop == Py_None) {
+        Py_XSETREF(loop, current_running_loop(st));
+    }
+    PyObject *set = loop == NULL ? NULL : current_all_tasks(st, loop);
+    Py_XDECREF(loop);
     return set;
 }
 

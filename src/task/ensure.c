@@ -26,8 +26,7 @@ ensure_is_coroutine(struct state *st, PyObject *object)
 static PyObject *
 ensure_event_loop(struct state *st)
 {
-    Loop *running = loop_running_borrowed(st);
-    return running != NULL ? Py_NewRef(running) : PyObject_CallNoArgs(st->get_event_loop);
+    return aiobridge_event_loop(st);
 }
 
 /* ---- ensure_future */
@@ -120,16 +119,6 @@ module_ensure_future(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
 
 /* ---- create_task */
 
-static PyObject *
-ensure_running_loop(struct state *st)
-{
-    PyObject *loop = aiobridge_running_loop(st);
-    if (loop == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    }
-    return loop;
-}
-
 /* The keywords go on as they are: asyncio's function is create_task(coro, **kwargs). */
 static PyObject *
 ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -150,7 +139,7 @@ ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssi
         (void)!args_bind(&signature, args, n_args, NULL, given); /* the TypeError */
         return NULL;
     }
-    PyObject *loop = ensure_running_loop(st);
+    PyObject *loop = aiobridge_need_running_loop(st);
     PyObject **stack = loop == NULL ? NULL : PyMem_Malloc((size_t)(1 + n_args + n_keywords) * sizeof *stack), *task = NULL;
     if (stack != NULL) {
         stack[0] = loop;
@@ -169,7 +158,7 @@ ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssi
 static PyObject *
 ensure_create_task_then_name(struct state *st, PyObject *coro, PyObject *name, PyObject *context)
 {
-    PyObject *loop = ensure_running_loop(st), *args[] = {loop, coro, context};
+    PyObject *loop = aiobridge_need_running_loop(st), *args[] = {loop, coro, context};
     PyObject *task = loop == NULL ? NULL : PyObject_VectorcallMethod(st->str.create_task, args, 2, context == Py_None ? NULL : st->kw_context);
     Py_XDECREF(loop);
     if (task == NULL || name == Py_None) {
@@ -206,7 +195,7 @@ module_create_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, P
     if (st->set_task_name != NULL) {
         return ensure_create_task_then_name(st, given[0], name, context);
     }
-    PyObject *loop = ensure_running_loop(st), *stack[] = {loop, given[0], name, context};
+    PyObject *loop = aiobridge_need_running_loop(st), *stack[] = {loop, given[0], name, context};
     PyObject *keywords = context == Py_None ? st->kw_name : st->kw_name_context;
     PyObject *task = loop == NULL ? NULL : PyObject_VectorcallMethod(st->str.create_task, stack, 2, keywords);
     Py_XDECREF(loop);

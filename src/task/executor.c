@@ -516,11 +516,8 @@ end:
 static PyObject *
 to_thread_begin(Coro *c, struct state *st)
 {
-    PyObject *loop = aiobridge_running_loop(st), *future = NULL;
+    PyObject *loop = aiobridge_need_running_loop(st), *future = NULL;
     if (loop == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-        }
         return NULL;
     }
     PyObject *context = PyContext_CopyCurrent();

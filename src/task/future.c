@@ -166,7 +166,7 @@ future_init(Future *f, struct state *st, PyObject *loop)
     }
     if (loop == Py_None) {
         Loop *running = loop_running_borrowed(st);
-        loop = running != NULL ? Py_NewRef(running) : PyObject_CallNoArgs(st->get_event_loop);
+        loop = running != NULL ? Py_NewRef(running) : PyObject_CallNoArgs(st->native_event_loop);
         if (loop == NULL) {
             return -1;
         }

@@ -330,8 +330,7 @@ gather_take_all(GatherFuture *g, struct state *st, PyObject *const *args, Py_ssi
 static PyObject *
 gather_nothing(struct state *st)
 {
-    Loop *own = loop_running_borrowed(st);
-    PyObject *loop = own != NULL ? Py_NewRef(own) : PyObject_CallNoArgs(st->get_event_loop), *empty = NULL, *done = NULL;
+    PyObject *loop = aiobridge_event_loop(st), *empty = NULL, *done = NULL;
     PyObject *outer = loop == NULL ? NULL : PyObject_CallMethodNoArgs(loop, st->str.create_future);
     if (outer != NULL && (empty = PyList_New(0)) != NULL) {
         done = PyObject_CallMethodOneArg(outer, st->str.set_result, empty);

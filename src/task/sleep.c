@@ -190,11 +190,8 @@ sleep_deadline(Loop *loop, PyObject *delay, const struct sleep_span *span, doubl
 static COLD PySendResult
 sleep_begin_elsewhere(Coro *c, struct state *st)
 {
-    PyObject *loop = aiobridge_running_loop(st), *future = NULL;
+    PyObject *loop = aiobridge_need_running_loop(st), *future = NULL;
     if (loop == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-        }
         return PYGEN_ERROR;
     }
     PySendResult status = PYGEN_ERROR;

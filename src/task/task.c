@@ -309,6 +309,22 @@ task_current(struct state *st, PyObject *loop)
     return task;
 }
 
+static PyObject *
+task_current_here(struct state *st)
+{
+    PyObject *loop = Py_XNewRef(loop_running_borrowed(st)), *task;
+    if (LIKELY(loop != NULL)) {
+        task = task_current(st, loop);
+        Py_DECREF(loop);
+        return task;
+    }
+    task = PyObject_CallNoArgs(st->native_current_task);
+    if (task == Py_None) {
+        Py_CLEAR(task);
+    }
+    return task;
+}
+
 static COLD long
 task_count_other(PyObject *task, PyObject *method)
 {

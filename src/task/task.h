@@ -36,6 +36,9 @@ static int task_cancel(Task *t, PyObject *message) MUST_CHECK;
 /* asyncio.current_task(loop), whosever task it is: new reference; NULL without exception when there is none. */
 static PyObject *task_current(struct state *st, PyObject *loop);
 
+/* asyncio.current_task(): the same on the running loop; RuntimeError when there is none. */
+static PyObject *task_current_here(struct state *st);
+
 /* cancelling() and uncancel() of any task, ours or not: -1 with the exception set. */
 static long task_cancelling_any(struct state *st, PyObject *task) MUST_CHECK;
 static long task_uncancel_any(struct state *st, PyObject *task) MUST_CHECK;

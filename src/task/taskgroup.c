@@ -1,6 +1,7 @@
 /* task/taskgroup.c -- see taskgroup.h; the Python face is taskgroup_type.c. */
 #include "task/taskgroup.h"
 
+#include "core/aiobridge.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/task.h"
@@ -285,7 +286,7 @@ taskgroup_enter(TaskGroup *g, struct state *st)
         PyErr_Format(PyExc_RuntimeError, "TaskGroup %R has already been entered", g);
         return -1;
     }
-    if (LIKELY(g->loop == NULL) && (g->loop = timeout_running_loop(st)) == NULL) {
+    if (LIKELY(g->loop == NULL) && (g->loop = aiobridge_need_running_loop(st)) == NULL) {
         return -1;
     }
     PyObject *parent = task_current(st, g->loop);

@@ -11,16 +11,6 @@
 
 /* ---- times */
 
-static PyObject *
-timeout_running_loop(struct state *st)
-{
-    PyObject *loop = aiobridge_running_loop(st);
-    if (loop == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    }
-    return loop;
-}
-
 /* A plain number's value: 1, or 0 when it is none of which Python's rules are known here. */
 static inline bool
 timeout_is_number(PyObject *object, double *seconds)
@@ -135,7 +125,7 @@ timeout_alloc(struct state *st)
 static COLD PyObject *
 timeout_when_elsewhere(struct state *st, PyObject *delay)
 {
-    PyObject *loop = timeout_running_loop(st), *when = NULL;
+    PyObject *loop = aiobridge_need_running_loop(st), *when = NULL;
     if (loop != NULL) {
         PyObject *now = delay == Py_None ? NULL : PyObject_CallMethodNoArgs(loop, st->str.time);
         when = delay == Py_None ? Py_NewRef(Py_None) : now == NULL ? NULL : PyNumber_Add(now, delay);
@@ -236,7 +226,7 @@ timeout_compare_object(Timeout *t, double now)
 static COLD int
 timeout_arm_elsewhere(Timeout *t, struct state *st)
 {
-    PyObject *loop = timeout_running_loop(st), *now = NULL, *callback = NULL, *when = NULL;
+    PyObject *loop = aiobridge_need_running_loop(st), *now = NULL, *callback = NULL, *when = NULL;
     int is_past = -1;
     if (loop != NULL && (now = PyObject_CallMethodNoArgs(loop, st->str.time)) != NULL && (when = timeout_when(t)) != NULL
         && (callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout")) != NULL
@@ -379,10 +369,7 @@ timeout_enter(Timeout *t, struct state *st)
         PyErr_SetString(PyExc_RuntimeError, "Timeout has already been entered");
         return -1;
     }
-    Loop *own = loop_running_borrowed(st);
-    PyObject *loop = LIKELY(own != NULL) ? Py_NewRef(own) : timeout_running_loop(st);
-    PyObject *task = loop == NULL ? NULL : task_current(st, loop);
-    Py_XDECREF(loop);
+    PyObject *task = task_current_here(st);
     if (UNLIKELY(task == NULL)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_RuntimeError, "Timeout should be used inside a task");

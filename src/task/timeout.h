@@ -42,8 +42,6 @@ static int timeout_reschedule(Timeout *t, struct state *st, PyObject *when) MUST
 /* TimeoutError from exception. New reference. */
 static PyObject *timeout_error_from(PyObject *exception);
 
-/* The running loop of any kind, or RuntimeError('no running event loop'). New reference. */
-static PyObject *timeout_running_loop(struct state *st);
 /* loop.time() + delay of an own loop; NaN means now. */
 static int timeout_deadline(Loop *loop, PyObject *delay, double *when) MUST_CHECK;
 

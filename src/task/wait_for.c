@@ -1,6 +1,7 @@
 /* task/wait_for.c -- see wait_for.h. */
 #include "task/wait_for.h"
 
+#include "core/aiobridge.h"
 #include "core/args.h"
 #include "task/child.h"
 #include "task/coro.h"
@@ -168,7 +169,7 @@ wait_for_begin_on(Coro *c, struct state *st, PyObject *loop, PyObject **result)
 static PySendResult
 wait_for_begin(Coro *c, struct state *st, PyObject **result)
 {
-    PyObject *loop = timeout_running_loop(st); /* held: comparing the timeout may unset it */
+    PyObject *loop = aiobridge_need_running_loop(st); /* held: comparing the timeout may unset it */
     if (loop == NULL) {
         return PYGEN_ERROR;
     }

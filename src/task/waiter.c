@@ -1,6 +1,7 @@
 /* task/waiter.c -- see waiter.h. */
 #include "task/waiter.h"
 
+#include "core/aiobridge.h"
 #include "task/child.h"
 #include "task/task.h"
 #include "task/timeout.h"
@@ -117,7 +118,7 @@ static PyMethodDef waiter_due_def = {"_release_waiter", waiter_due_called, METH_
 static Waiter *
 waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_edge)
 {
-    PyObject *loop = timeout_running_loop(st);
+    PyObject *loop = aiobridge_need_running_loop(st);
     Waiter *w = loop == NULL ? NULL : PyObject_GC_New(Waiter, st->Waiter_type);
     if (w == NULL) {
         Py_XDECREF(loop);
@@ -133,7 +134,7 @@ waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_
     PyObject_GC_Track(w);
     w->future = w->is_own ? future_new((Loop *)loop) : PyObject_CallMethodNoArgs(loop, st->str.create_future);
     if (w->future != NULL && is_edge) {
-        w->task = task_current(st, loop);
+        w->task = task_current_here(st);
     }
     if (w->future == NULL || (w->task == NULL && PyErr_Occurred())) {
         Py_CLEAR(w);
