@@ -16,7 +16,7 @@ REPLACES_TRANSPORT = hasattr(asyncio.StreamReaderProtocol, "_replace_transport")
 
 
 async def _connect(limit, create_connection, *address, **options):
-    loop = asyncio.get_running_loop()
+    loop = asyncio.events.get_running_loop()
     reader = _asyncloop.StreamReader(limit=limit, loop=loop)
     protocol = _asyncloop.StreamReaderProtocol(reader, loop=loop)
     transport, _ = await getattr(loop, create_connection)(lambda: protocol, *address, **options)
@@ -36,7 +36,7 @@ async def start_server(client_connected_cb, host=None, port=None, *, limit=_DEFA
 
     limit: of the readers, in bytes.  The other arguments and the result are those of loop.create_server.
     """
-    loop = asyncio.get_running_loop()
+    loop = asyncio.events.get_running_loop()
     return await loop.create_server(_asyncloop._stream_factory(client_connected_cb, limit, loop), host, port, **kwds)
 
 
@@ -47,7 +47,7 @@ async def open_unix_connection(path=None, *, limit=_DEFAULT_LIMIT, **kwds):
 
 async def start_unix_server(client_connected_cb, path=None, *, limit=_DEFAULT_LIMIT, **kwds):
     """start_server for a Unix socket."""
-    loop = asyncio.get_running_loop()
+    loop = asyncio.events.get_running_loop()
     return await loop.create_unix_server(_asyncloop._stream_factory(client_connected_cb, limit, loop), path, **kwds)
 
 

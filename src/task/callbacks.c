@@ -288,10 +288,7 @@ static int
 callback_equals(const struct callback *cb, PyObject *callback)
 {
     enum callback_kind kind = callback_kind_of(cb);
-    if (kind == CALLBACK_WAKEUP) {
-        return callback_is_callable_of(callback, cb->target, CALLBACK_WAKEUP);
-    }
-    return kind != CALLBACK_PYTHON ? 0 : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
+    return kind != CALLBACK_PYTHON ? callback_is_callable_of(callback, cb->target, kind) : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
 }
 
 /* Take entry i out. */

@@ -19,37 +19,47 @@ child_ask(PyObject *object, PyObject *method_name)
 static inline int
 child_is_done(struct state *st, PyObject *child)
 {
-    return LIKELY(future_is_exact(st, child)) ? ((Future *)child)->state != FUTURE_PENDING : child_ask(child, st->str.done);
+    return LIKELY(future_has_usual(st, child, st->str.done)) ? ((Future *)child)->state != FUTURE_PENDING : child_ask(child, st->str.done);
 }
 
 static int
 child_is_cancelled(struct state *st, PyObject *child)
 {
-    return LIKELY(future_is_exact(st, child)) ? ((Future *)child)->state == FUTURE_CANCELLED : child_ask(child, st->str.cancelled);
+    return LIKELY(future_has_usual(st, child, st->str.cancelled)) ? ((Future *)child)->state == FUTURE_CANCELLED : child_ask(child, st->str.cancelled);
 }
 
 static inline int
 child_cancel(struct state *st, PyObject *child)
 {
-    return LIKELY(future_is_exact(st, child)) ? future_cancel_any(st, child, NULL) : child_ask(child, st->str.cancel);
+    return LIKELY(future_has_usual(st, child, st->str.cancel)) ? future_cancel_any(st, child, NULL) : child_ask(child, st->str.cancel);
 }
 
 static inline PyObject *
 child_result(struct state *st, PyObject *child)
 {
-    return LIKELY(future_is_exact(st, child)) ? future_result((Future *)child) : PyObject_CallMethodNoArgs(child, st->str.result);
+    return LIKELY(future_has_usual(st, child, st->str.result)) ? future_result((Future *)child) : PyObject_CallMethodNoArgs(child, st->str.result);
+}
+
+static inline bool
+child_reads_as_usual(struct state *st, PyObject *child)
+{
+    return LIKELY(future_is_exact(st, child))
+           && (LIKELY(((Future *)child)->dict == NULL)
+               || (future_has_usual(st, child, st->str.cancelled) && future_has_usual(st, child, st->str.exception)
+                   && future_has_usual(st, child, st->str.result)));
 }
 
 static inline bool
 child_is_plainly_done(struct state *st, PyObject *child)
 {
-    return future_is_exact(st, child) && ((Future *)child)->state == FUTURE_FINISHED && !((Future *)child)->has_exception;
+    Future *f = (Future *)child;
+    return future_is_exact(st, child) && f->state == FUTURE_FINISHED && !f->has_exception && child_reads_as_usual(st, child);
 }
 
 static int
 child_ignore(struct state *st, PyObject *child)
 {
-    if (LIKELY(future_is_exact(st, child))) {
+    if (LIKELY(child_reads_as_usual(st, child))) {
         ((Future *)child)->log_traceback = false;
         return 0;
     }
@@ -62,39 +72,56 @@ child_ignore(struct state *st, PyObject *child)
     return exception == NULL ? -1 : 0;
 }
 
+/* The exception of any done child, by cancelled() and exception(); *value stays as it is where there is none. */
 static int
-child_outcome(struct state *st, PyObject *child, PyObject **value)
+child_ask_failure(struct state *st, PyObject *child, PyObject **value)
 {
-    if (LIKELY(future_is_exact(st, child))) {
-        Future *f = (Future *)child;
-        if (f->state == FUTURE_CANCELLED) {
-            return CHILD_CANCELLED;
-        }
-        if (UNLIKELY(f->state == FUTURE_PENDING)) {
-            future_raise(f);
-            return -1;
-        }
-        f->log_traceback = false;
-        *value = Py_NewRef(f->result);
-        return f->has_exception ? CHILD_EXCEPTION : CHILD_RESULT;
-    }
     int is_cancelled = child_ask(child, st->str.cancelled);
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : CHILD_CANCELLED;
     }
-    PyObject *outcome = PyObject_CallMethodNoArgs(child, st->str.exception);
-    if (outcome == NULL) {
+    PyObject *exception = PyObject_CallMethodNoArgs(child, st->str.exception);
+    if (exception == Py_None) {
+        Py_DECREF(exception);
+        return CHILD_RESULT;
+    }
+    *value = exception;
+    return exception == NULL ? -1 : CHILD_EXCEPTION;
+}
+
+static int
+child_read(Future *f, PyObject **value)
+{
+    if (f->state == FUTURE_CANCELLED) {
+        return CHILD_CANCELLED;
+    }
+    if (UNLIKELY(f->state == FUTURE_PENDING)) {
+        future_raise(f);
         return -1;
     }
-    bool is_exception = outcome != Py_None;
-    if (!is_exception) {
-        Py_SETREF(outcome, PyObject_CallMethodNoArgs(child, st->str.result));
-        if (outcome == NULL) {
-            return -1;
-        }
+    f->log_traceback = false;
+    *value = Py_NewRef(f->result);
+    return f->has_exception ? CHILD_EXCEPTION : CHILD_RESULT;
+}
+
+static int
+child_outcome(struct state *st, PyObject *child, PyObject **value)
+{
+    if (LIKELY(child_reads_as_usual(st, child))) {
+        return child_read((Future *)child, value);
     }
-    *value = outcome;
-    return is_exception ? CHILD_EXCEPTION : CHILD_RESULT;
+    int outcome = child_ask_failure(st, child, value);
+    if (outcome == CHILD_RESULT) {
+        *value = PyObject_CallMethodNoArgs(child, st->str.result);
+        outcome = *value == NULL ? -1 : CHILD_RESULT;
+    }
+    return outcome;
+}
+
+static int
+child_failure(struct state *st, PyObject *child, PyObject **value)
+{
+    return LIKELY(child_reads_as_usual(st, child)) ? child_read((Future *)child, value) : child_ask_failure(st, child, value);
 }
 
 /* ---- making one */
@@ -122,7 +149,7 @@ child_ensure_future(struct state *st, PyObject *argument, PyObject *loop)
             return task_new(own, argument, NULL, NULL, false);
         }
     }
-    else if (future_is_exact(st, argument) && (loop == NULL || ((Future *)argument)->loop == loop)) {
+    else if (future_has_usual(st, argument, st->str.get_loop) && (loop == NULL || ((Future *)argument)->loop == loop)) {
         return Py_NewRef(argument);
     }
     PyObject *args[] = {argument, loop == NULL ? Py_None : loop};
@@ -131,16 +158,24 @@ child_ensure_future(struct state *st, PyObject *argument, PyObject *loop)
 
 /* ---- watching one */
 
+/* What child.METHOD(callback) would do can be done without a callable. */
 static inline bool
-child_takes_entry(struct state *st, PyObject *child)
+child_takes_entry(struct state *st, PyObject *child, PyObject *method)
 {
-    return LIKELY(future_is_exact(st, child) && ((Future *)child)->is_own);
+    return LIKELY(future_has_usual(st, child, method) && ((Future *)child)->is_own);
+}
+
+/* Its callbacks may be entries: awaited_by.c reads the call graph from them. */
+static inline bool
+child_is_in_graph(struct state *st, PyObject *child)
+{
+    return child_takes_entry(st, child, st->str.add_done_callback);
 }
 
 static inline int
 child_note_waiter(struct state *st, PyObject *child, PyObject *waiter)
 {
-    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
+    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_is_in_graph(st, child)) {
         return 0;
     }
     return awaited_by_note(st, child, waiter, true);
@@ -149,7 +184,7 @@ child_note_waiter(struct state *st, PyObject *child, PyObject *waiter)
 static inline int
 child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter)
 {
-    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_takes_entry(st, child)) {
+    if (!COMPAT_CALL_GRAPH || waiter == NULL || child_is_in_graph(st, child)) {
         return 0;
     }
     return awaited_by_note(st, child, waiter, false);
@@ -168,7 +203,7 @@ child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, e
 static int
 child_watch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
 {
-    if (child_takes_entry(st, child)) {
+    if (child_takes_entry(st, child, st->str.add_done_callback)) {
         Future *f = (Future *)child;
         struct callback cb = {watcher, CALLBACK_MARK(kind)};
         return LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context) : callback_schedule(f, &cb);
@@ -182,9 +217,11 @@ child_watch(struct state *st, PyObject *child, PyObject *watcher, enum callback_
 static int
 child_unwatch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
 {
-    if (child_takes_entry(st, child)) {
+    if (child_takes_entry(st, child, st->str.remove_done_callback)) {
         callbacks_remove_entry((Future *)child, watcher, CALLBACK_MARK(kind));
-        return 0;
+        if (LIKELY(((Future *)child)->dict == NULL)) { /* else it may have been watched by a callable, when add_done_callback was somebody's */
+            return 0;
+        }
     }
     if (child_forget_waiter(st, child, waiter) < 0) {
         return -1;

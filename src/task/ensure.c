@@ -35,7 +35,7 @@ static PyObject *
 ensure_loop_of(struct state *st, PyObject *future)
 {
     PyObject *get_loop;
-    if (future_is_exact(st, future) && ((Future *)future)->loop != NULL) {
+    if (future_has_usual(st, future, st->str.get_loop) && ((Future *)future)->loop != NULL) {
         return Py_NewRef(((Future *)future)->loop);
     }
     if (compat_get_optional_attr(future, st->str.get_loop, &get_loop) < 0) {

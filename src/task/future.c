@@ -27,6 +27,23 @@ future_is_own(struct state *st, PyObject *object)
     return PyObject_TypeCheck(object, st->Future_type);
 }
 
+/* A key that cannot be compared counts as the name: who then looks it up gets the exception. */
+static COLD bool
+future_dict_has(Future *f, PyObject *name)
+{
+    int has = PyDict_Contains(f->dict, name);
+    if (has < 0) {
+        PyErr_Clear();
+    }
+    return has != 0;
+}
+
+static inline bool
+future_has_usual(struct state *st, PyObject *object, PyObject *name)
+{
+    return LIKELY(future_is_exact(st, object)) && (LIKELY(((Future *)object)->dict == NULL) || !future_dict_has((Future *)object, name));
+}
+
 static const char *
 future_short_name(PyTypeObject *type)
 {
@@ -489,7 +506,7 @@ future_cancel(Future *f, PyObject *message)
 static inline int
 future_cancel_any(struct state *st, PyObject *future, PyObject *message)
 {
-    if (LIKELY(future_is_exact(st, future))) {
+    if (LIKELY(future_has_usual(st, future, st->str.cancel))) {
         Future *f = (Future *)future;
         return f->kind == FUTURE_TASK     ? task_cancel((Task *)f, message)
                : f->kind == FUTURE_GATHER ? gather_cancel((GatherFuture *)f, message)

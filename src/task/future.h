@@ -90,6 +90,9 @@ static inline bool future_is_cancelled(const Future *f) { return f->state == FUT
 /* Of our types: one of them exactly (their methods are known), or a subclass too. */
 static inline bool future_is_exact(struct state *st, PyObject *object);
 static inline bool future_is_own(struct state *st, PyObject *object);
+/* One of them exactly, and nobody has set this method on the instance (trio-asyncio does: fut.cancel = …).  asyncio's Python code, and its C code for
+ * cancel(), takes the attribute: so does who stands in for it.  Its own C code reads a future that a task awaits without a look at attributes. */
+static inline bool future_has_usual(struct state *st, PyObject *object, PyObject *method_name);
 static inline struct state *future_state_of(Future *f);
 
 /* ---- for the other files of this layer */

@@ -10,7 +10,7 @@
 static PyObject *
 gather_cancelled_error_of(struct state *st, PyObject *child)
 {
-    return future_is_exact(st, child) ? future_make_cancelled_error((Future *)child)
+    return future_has_usual(st, child, st->str._make_cancelled_error) ? future_make_cancelled_error((Future *)child)
                                       : PyObject_CallMethodNoArgs(child, st->str._make_cancelled_error);
 }
 
@@ -85,7 +85,7 @@ gather_child_done(GatherFuture *g, struct state *st, PyObject *child)
     }
     if (!g->return_exceptions) {
         PyObject *value = NULL;
-        int outcome = LIKELY(child_is_plainly_done(st, child)) ? 0 : child_outcome(st, child, &value);
+        int outcome = LIKELY(child_is_plainly_done(st, child)) ? 0 : child_failure(st, child, &value);
         if (outcome < 0 || (outcome > 0 && COMPAT_CALL_GRAPH && gather_forget_waiter_of_all(g) < 0)) {
             Py_XDECREF(value);
             return -1;
@@ -166,7 +166,7 @@ gather_cancel(GatherFuture *g, PyObject *message)
     int is_any = 0;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(children); i++) {
         PyObject *child = Py_NewRef(PyTuple_GET_ITEM(children, i));
-        int rc = future_is_exact(st, child) ? future_cancel_any(st, child, message) : gather_cancel_other(st, child, message);
+        int rc = future_has_usual(st, child, st->str.cancel) ? future_cancel_any(st, child, message) : gather_cancel_other(st, child, message);
         Py_DECREF(child);
         if (rc < 0) {
             is_any = -1;
@@ -251,7 +251,7 @@ static int
 gather_watch(GatherFuture *g, struct state *st, PyObject *child, int *is_done)
 {
     *is_done = 0;
-    if (LIKELY(future_is_exact(st, child) && ((Future *)child)->is_own)) {
+    if (LIKELY(future_has_usual(st, child, st->str.done) && future_has_usual(st, child, st->str.add_done_callback) && ((Future *)child)->is_own)) {
         Future *f = (Future *)child;
         if (LIKELY(f->state == FUTURE_PENDING)) {
             return callbacks_add(f, (PyObject *)g, CALLBACK_MARK(CALLBACK_GATHER));

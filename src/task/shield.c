@@ -53,7 +53,7 @@ shield_inner_done(ShieldFuture *outer, struct state *st, PyObject *inner)
 static int
 shield_inner_ready(Loop *loop, PyObject *self, PyObject *inner)
 {
-    if (!future_is_exact(loop->st, inner)) {
+    if (!child_reads_as_usual(loop->st, inner)) {
         loop_leave_task(loop);
     }
     if (LIKELY(shield_inner_done((ShieldFuture *)self, loop->st, inner) == 0)) {
@@ -108,7 +108,7 @@ shield_outer_finished(ShieldFuture *outer)
 {
     PyObject *inner = outer->inner;
     struct state *st = ((Loop *)outer->future.loop)->st;
-    if (inner == NULL || (future_is_exact(st, inner) && ((Future *)inner)->state != FUTURE_PENDING)) {
+    if (inner == NULL || (future_has_usual(st, inner, st->str.done) && ((Future *)inner)->state != FUTURE_PENDING)) {
         return 0;
     }
     return loop_ready_push((Loop *)outer->future.loop, shield_outer_ready, (PyObject *)outer, NULL);
@@ -173,7 +173,7 @@ shield_new(struct state *st, PyObject *loop)
 static PyObject *
 shield_pending(struct state *st, PyObject *inner)
 {
-    bool is_own = future_is_exact(st, inner) && ((Future *)inner)->loop != NULL;
+    bool is_own = future_has_usual(st, inner, st->str.get_loop) && ((Future *)inner)->loop != NULL;
     PyObject *loop = LIKELY(is_own) ? Py_NewRef(((Future *)inner)->loop) : task_loop_of(st, inner);
     ShieldFuture *outer = loop == NULL ? NULL : shield_new(st, loop);
     if (outer == NULL) {

@@ -337,11 +337,11 @@ task_count_other(PyObject *task, PyObject *method)
 static long
 task_cancelling_any(struct state *st, PyObject *task)
 {
-    return LIKELY(Py_IS_TYPE(task, st->Task_type)) ? (long)((Task *)task)->n_cancels : task_count_other(task, st->str.cancelling);
+    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.cancelling)) ? (long)((Task *)task)->n_cancels : task_count_other(task, st->str.cancelling);
 }
 
 static long
 task_uncancel_any(struct state *st, PyObject *task)
 {
-    return LIKELY(Py_IS_TYPE(task, st->Task_type)) ? (long)task_uncancel((Task *)task) : task_count_other(task, st->str.uncancel);
+    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.uncancel)) ? (long)task_uncancel((Task *)task) : task_count_other(task, st->str.uncancel);
 }

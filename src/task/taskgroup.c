@@ -160,7 +160,7 @@ taskgroup_task_done(TaskGroup *g, struct state *st, PyObject *task)
         return 0;
     }
     PyObject *value = NULL;
-    int outcome = child_outcome(st, task, &value);
+    int outcome = child_failure(st, task, &value);
     int rc = outcome < 0 ? -1 : outcome == CHILD_EXCEPTION ? taskgroup_task_failed(g, st, task, value) : 0;
     Py_XDECREF(value);
     return rc;

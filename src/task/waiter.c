@@ -42,7 +42,7 @@ waiter_release(Waiter *w, struct state *st)
 static int
 waiter_has_failed(struct state *st, PyObject *child)
 {
-    if (LIKELY(future_is_exact(st, child))) {
+    if (LIKELY(child_reads_as_usual(st, child))) {
         Future *f = (Future *)child;
         f->log_traceback = false;
         return f->state == FUTURE_FINISHED && f->has_exception;
