@@ -13,4 +13,7 @@ static int raise_errno(int rc);
  * that failed, the new exception goes on, with raised as its context, and the result is -1; else raised goes on, and it is 0. */
 static int raise_again(PyObject *raised, int rc);
 
+/* exc was raised while handled was being handled: its __context__.  Borrows both. */
+static void raise_in_context(PyObject *exc, PyObject *handled);
+
 #endif

@@ -74,14 +74,12 @@ condition_end_wait(Coro *c, Condition *cond, struct state *st, bool has_raised, 
         }
     }
     Py_XDECREF(cancelled);
-    if (raised != NULL && outcome != NULL && raised != outcome) {
-        PyException_SetContext(raised, outcome);
+    if (raised != NULL && outcome != NULL) {
+        raise_in_context(raised, outcome);
+        Py_DECREF(outcome);
     }
     else if (raised == NULL) {
         raised = outcome;
-    }
-    else {
-        Py_XDECREF(outcome);
     }
     if (LIKELY(raised == NULL)) {
         return coro_return(result, Py_True);

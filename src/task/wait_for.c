@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/raise.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
@@ -178,16 +179,23 @@ wait_for_begin(Coro *c, struct state *st, PyObject **result)
     return status;
 }
 
-/* Woken: it is done, time is up, or somebody threw. */
+/* What is raised now was raised while our cancellation was being handled: asyncio's `except CancelledError:`. */
 static PySendResult
-wait_for_leave_limit(Coro *c, struct state *st, PyObject *value, PyObject **result)
+wait_for_raise_again(Coro *c)
+{
+    raise_again(Py_NewRef(c->slots[WAIT_FOR_RAISED]), -1);
+    return PYGEN_ERROR;
+}
+
+static PySendResult
+wait_for_leave_limit_with(Coro *c, struct state *st, PyObject *value, PyObject **result)
 {
     waiter_stop_timer((Waiter *)c->slots[WAIT_FOR_WAITER], st);
     if (value == NULL) {
         if (!PyErr_ExceptionMatches(st->CancelledError)) {
             return PYGEN_ERROR;
         }
-        c->slots[WAIT_FOR_RAISED] = compat_take_raised();
+        Py_XSETREF(c->slots[WAIT_FOR_RAISED], compat_take_raised());
     }
     int is_done = child_is_done(st, c->slots[WAIT_FOR_FUTURE]);
     if (is_done != 0) {
@@ -197,6 +205,14 @@ wait_for_leave_limit(Coro *c, struct state *st, PyObject *value, PyObject **resu
         return PYGEN_ERROR;
     }
     return wait_for_cancel(c, st, value == NULL ? WAIT_FOR_CANCELLED : WAIT_FOR_CANCELLING);
+}
+
+/* Woken: it is done, time is up, or somebody threw. */
+static PySendResult
+wait_for_leave_limit(Coro *c, struct state *st, PyObject *value, PyObject **result)
+{
+    PySendResult status = wait_for_leave_limit_with(c, st, value, result);
+    return status == PYGEN_ERROR && c->slots[WAIT_FOR_RAISED] != NULL ? wait_for_raise_again(c) : status;
 }
 #endif
 
@@ -216,7 +232,7 @@ wait_for_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
         if (waiter_stop((Waiter *)c->slots[WAIT_FOR_WAITER], st) == 0 && value != NULL) {
             compat_set_raised(Py_NewRef(c->slots[WAIT_FOR_RAISED]));
         }
-        return PYGEN_ERROR;
+        return wait_for_raise_again(c);
 #endif
     case WAIT_FOR_CANCELLING:
         if (waiter_stop((Waiter *)c->slots[WAIT_FOR_WAITER], st) < 0 || value == NULL) {
