@@ -159,7 +159,8 @@ struct state {
     bool semaphore_wakes_all, condition_keeps_error, condition_passes_on; /* the running asyncio's ways (sync/semaphore.h, sync/condition.h) */
     bool callback_source_takes_debug; /* asyncio's _format_callback_source differs between patch releases */
     struct {                     /* see task/traits.h */
-        bool timeout_takes_subclasses, timeout_mends_context;
+        bool timeout_takes_subclasses, timeout_mends_context, timeout_chains, timeout_counts_cancels, timeout_enters_once, timeout_reschedule_asserts;
+        bool group_enters_late;
         bool as_completed_gives_back, cancel_and_wait_is_edge, shield_retrieves;
         bool group_forgets, group_uncancels_late, group_takes_subclasses, group_recancels, group_keeps_pending;
         bool group_raises_generator_exit, group_closes_coro, group_cancels_late_task, group_notes_done_at_once, group_names_afterwards;

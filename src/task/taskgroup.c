@@ -283,9 +283,10 @@ static int
 taskgroup_enter(TaskGroup *g, struct state *st)
 {
     if (UNLIKELY(g->entered)) {
-        PyErr_Format(PyExc_RuntimeError, "TaskGroup %R has already been entered", g);
+        PyErr_Format(PyExc_RuntimeError, st->traits.group_enters_late ? "TaskGroup %R has already been entered" : "TaskGroup %R has been already entered", g);
         return -1;
     }
+    g->entered = !st->traits.group_enters_late;
     if (LIKELY(g->loop == NULL) && (g->loop = aiobridge_need_running_loop(st)) == NULL) {
         return -1;
     }

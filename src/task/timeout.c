@@ -310,7 +310,7 @@ timeout_fire(Timeout *t, struct state *st)
         PyErr_SetNone(PyExc_AssertionError);
         return -1;
     }
-    PyObject *task = Py_NewRef(t->task);
+    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task); /* none: see timeout_enter; asyncio's AttributeError */
     int rc = child_cancel(st, task);
     Py_DECREF(task);
     if (rc < 0) {
@@ -349,7 +349,10 @@ static int
 timeout_reschedule(Timeout *t, struct state *st, PyObject *when)
 {
     if (t->state != TIMEOUT_ENTERED) {
-        if (t->state == TIMEOUT_CREATED) {
+        if (t->state == TIMEOUT_CREATED && st->traits.timeout_reschedule_asserts) {
+            PyErr_SetNone(PyExc_AssertionError);
+        }
+        else if (t->state == TIMEOUT_CREATED) {
             PyErr_SetString(PyExc_RuntimeError, "Timeout has not been entered");
         }
         else {
@@ -365,9 +368,12 @@ timeout_reschedule(Timeout *t, struct state *st, PyObject *when)
 static int
 timeout_enter(Timeout *t, struct state *st)
 {
-    if (UNLIKELY(t->state != TIMEOUT_CREATED)) {
+    if (UNLIKELY(t->state != TIMEOUT_CREATED) && st->traits.timeout_enters_once) {
         PyErr_SetString(PyExc_RuntimeError, "Timeout has already been entered");
         return -1;
+    }
+    if (UNLIKELY(!st->traits.timeout_enters_once)) { /* 3.11.2: entered, even if it cannot be */
+        t->state = TIMEOUT_ENTERED;
     }
     PyObject *task = task_current_here(st);
     if (UNLIKELY(task == NULL)) {
@@ -379,7 +385,7 @@ timeout_enter(Timeout *t, struct state *st)
     t->state = TIMEOUT_ENTERED;
     Py_XSETREF(t->task, task);
     Py_INCREF(task);
-    t->n_cancelling = task_cancelling_any(st, task);
+    t->n_cancelling = LIKELY(st->traits.timeout_counts_cancels) ? task_cancelling_any(st, task) : 0;
     Py_DECREF(task);
     return UNLIKELY(t->n_cancelling < 0) && PyErr_Occurred() ? -1 : timeout_arm(t, st);
 }
@@ -453,7 +459,7 @@ timeout_expire(Timeout *t, struct state *st, PyObject *type, PyObject *exception
         return -1;
     }
     if (is_cancelled) {
-        PyObject *error = timeout_error_from(exception);
+        PyObject *error = st->traits.timeout_chains ? timeout_error_from(exception) : PyObject_CallNoArgs(PyExc_TimeoutError);
         if (error == NULL) {
             return -1;
         }
