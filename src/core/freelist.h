@@ -47,6 +47,14 @@ freelist_of_dying(PyObject *object, destructor dealloc, int index)
     return module == NULL ? NULL : &((struct state *)PyModule_GetState(module))->freelists[index];
 }
 
+/* Does this die when our reference to it goes, and is it something that can hold others?  Then the dealloc needs the trashcan: there may be a chain of
+ * millions.  A cheap question for types that die often; the others use the trashcan always.  From 3.14 on the interpreter does it for every type. */
+static inline bool
+dealloc_goes_deeper(const PyObject *held)
+{
+    return !COMPAT_TRASHCAN_IN_INTERPRETER && held != NULL && UNLIKELY(Py_REFCNT(held) == 1) && PyType_IS_GC(Py_TYPE(held));
+}
+
 /* Free what is in it and keep nothing from now on. */
 static void freelist_clear(struct freelist *list);
 

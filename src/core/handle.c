@@ -456,18 +456,16 @@ Handle_free(PyObject *self)
     Py_DECREF(loop); /* last: it may take the module's state, and the free list, with it */
 }
 
-/* Is one of the arguments a handle too?  Then there may be a long chain of them. */
 static inline bool
-handle_holds_handles(Handle *h)
+handle_goes_deeper(Handle *h)
 {
-    destructor dealloc = Py_TYPE(h)->tp_dealloc;
     PyObject **slots = handle_slots(h);
     for (uint32_t i = 0; i < h->n_args; i++) {
-        if (slots[i] != NULL && UNLIKELY(Py_TYPE(slots[i])->tp_dealloc == dealloc)) {
+        if (dealloc_goes_deeper(slots[i])) {
             return true;
         }
     }
-    return false;
+    return dealloc_goes_deeper(h->callback);
 }
 
 static void
@@ -481,7 +479,7 @@ Handle_dealloc(PyObject *self)
     if (h->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    if (LIKELY(!handle_holds_handles(h))) {
+    if (LIKELY(!handle_goes_deeper(h))) {
         Handle_free(self);
         return;
     }

@@ -318,9 +318,11 @@ Listener_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     INVARIANT(!timer_is_scheduled(&((Listener *)self)->timer));
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, Listener_dealloc)
     Listener_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot Listener_slots[] = {

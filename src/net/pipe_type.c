@@ -429,12 +429,14 @@ Pipe_dealloc(PyObject *self)
     if (p->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, Pipe_dealloc)
     outq_clear(&p->out);
     Pipe_clear(self);
     Py_CLEAR(p->extra);
     Py_CLEAR(p->loop);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 #define PIPE_SLOTS(methods, getset, doc)                                                                                     \

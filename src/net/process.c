@@ -165,10 +165,12 @@ ProcessWatch_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, ProcessWatch_dealloc)
     process_close((ProcessWatch *)self);
     ProcessWatch_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot ProcessWatch_slots[] = {

@@ -623,22 +623,35 @@ sock_op_warn_unawaited(SockOp *op)
     compat_set_raised(raised);
 }
 
+static inline void
+sock_op_free(SockOp *op)
+{
+    sock_op_finish(op);
+    SockOp_clear((PyObject *)op);
+    Loop *loop = op->loop;
+    freelist_push(&loop->st->freelists[FREELIST_SOCK_OP], (PyObject *)op);
+    Py_DECREF(loop);
+}
+
 static void
 SockOp_dealloc(PyObject *self)
 {
     SockOp *op = (SockOp *)self;
     PyObject_GC_UnTrack(self);
     if (UNLIKELY(op->state == SOCK_OP_NEW)) {
+        op->state = SOCK_OP_DONE; /* once only: the trashcan comes here again */
         sock_op_warn_unawaited(op);
     }
     if (op->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    sock_op_finish(op);
-    SockOp_clear(self);
-    Loop *loop = op->loop;
-    freelist_push(&loop->st->freelists[FREELIST_SOCK_OP], self);
-    Py_DECREF(loop);
+    if (LIKELY(!dealloc_goes_deeper(op->sock) && !dealloc_goes_deeper(op->args[0]) && !dealloc_goes_deeper(op->args[1]))) {
+        sock_op_free(op);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, SockOp_dealloc)
+    sock_op_free(op);
+    Py_TRASHCAN_END
 }
 
 static PyMethodDef SockOp_methods[] = {

@@ -659,9 +659,11 @@ StreamReaderProtocol_dealloc(PyObject *self)
     if (p->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, StreamReaderProtocol_dealloc)
     StreamReaderProtocol_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- attributes, the type */

@@ -472,9 +472,11 @@ StreamReader_dealloc(PyObject *self)
     if (((StreamReader *)self)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, StreamReader_dealloc)
     StreamReader_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- the type */

@@ -474,9 +474,11 @@ StreamWriter_dealloc(PyObject *self)
     if (w->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, StreamWriter_dealloc)
     StreamWriter_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- the type */

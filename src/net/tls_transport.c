@@ -412,10 +412,12 @@ TLSTransport_dealloc(PyObject *self)
     if (t->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, TLSTransport_dealloc)
     Py_CLEAR(t->dict);
     Py_CLEAR(t->tls);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot TLSTransport_slots[] = {

@@ -308,6 +308,7 @@ TLSProtocol_dealloc(PyObject *self)
     if (p->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, TLSProtocol_dealloc)
     TLSProtocol_clear(self);
     outq_clear(&p->backlog);
     if (p->engine.ops != NULL) {
@@ -319,6 +320,7 @@ TLSProtocol_dealloc(PyObject *self)
     Py_CLEAR(p->loop);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot TLSProtocol_slots[] = {

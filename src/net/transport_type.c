@@ -704,6 +704,7 @@ Transport_dealloc(PyObject *self)
     if (t->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, Transport_dealloc)
     if (t->loop != NULL) {
         transport_release(t);
     }
@@ -712,6 +713,7 @@ Transport_dealloc(PyObject *self)
     Py_CLEAR(t->loop);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot Transport_slots[] = {

@@ -303,8 +303,10 @@ DatagramTransport_dealloc(PyObject *self)
         return; /* resurrected */
     }
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, DatagramTransport_dealloc)
     udp_clear((DatagramTransport *)self);
     Transport_dealloc(self);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot DatagramTransport_slots[] = {

@@ -431,10 +431,12 @@ AsCompleted_dealloc(PyObject *self)
     if (a->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, AsCompleted_dealloc)
     AsCompleted_clear(self);
     PyMem_Free(a->done);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyMemberDef AsCompleted_members[] = {

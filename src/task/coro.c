@@ -592,16 +592,15 @@ coro_free(Coro *c)
     Py_DECREF(type);
 }
 
-/* A coroutine in a coroutine in ... */
 static inline bool
-coro_is_nested(const Coro *c)
+coro_goes_deeper(const Coro *c)
 {
     for (int i = 0; i < CORO_SLOTS; i++) {
-        if (c->slots[i] != NULL && Py_IS_TYPE(c->slots[i], Py_TYPE(c))) {
+        if (dealloc_goes_deeper(c->slots[i])) {
             return true;
         }
     }
-    return c->awaited != NULL && Py_IS_TYPE(c->awaited, Py_TYPE(c));
+    return dealloc_goes_deeper(c->awaited) || dealloc_goes_deeper(c->self);
 }
 
 static void
@@ -618,7 +617,7 @@ Coro_dealloc(PyObject *self)
     if (UNLIKELY(c->weakrefs != NULL)) {
         PyObject_ClearWeakRefs(self);
     }
-    if (LIKELY(!coro_is_nested(c))) {
+    if (LIKELY(!coro_goes_deeper(c))) {
         coro_free(c);
         return;
     }

@@ -201,9 +201,11 @@ WorkItem_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, WorkItem_dealloc)
     WorkItem_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyMethodDef WorkItem_methods[] = {

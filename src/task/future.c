@@ -250,7 +250,7 @@ static inline bool
 future_is_leaf(const Future *f)
 {
     return f->first.target == NULL && f->first.context == NULL && f->rare == NULL && f->dict == NULL
-           && (f->result == NULL || !PyObject_IS_GC(f->result));
+           && !dealloc_goes_deeper(f->result);
 }
 
 static inline bool

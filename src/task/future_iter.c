@@ -184,9 +184,11 @@ AwaitIter_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, AwaitIter_dealloc)
     AwaitIter_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 /* ---- FutureIter */

@@ -78,10 +78,12 @@ TaskGroup_dealloc(PyObject *self)
     if (g->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    Py_TRASHCAN_BEGIN(self, TaskGroup_dealloc)
     TaskGroup_clear(self);
     Py_CLEAR(g->tasks);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyObject *

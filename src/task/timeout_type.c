@@ -61,16 +61,13 @@ Timeout_clear(PyObject *self)
     return 0;
 }
 
-static void
-Timeout_dealloc(PyObject *self)
+static void Timeout_dealloc(PyObject *self);
+
+static inline void
+timeout_free(Timeout *t)
 {
-    Timeout *t = (Timeout *)self;
-    PyObject_GC_UnTrack(self);
-    if (t->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
+    PyObject *self = (PyObject *)t;
     struct freelist *list = freelist_of_dying(self, Timeout_dealloc, FREELIST_TIMEOUT);
-    INVARIANT(!timer_is_scheduled(&t->timer)); /* the heap would hold a reference */
     timeout_clear(t);
     if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(self))) {
         freelist_push(list, self);
@@ -79,6 +76,24 @@ Timeout_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+static void
+Timeout_dealloc(PyObject *self)
+{
+    Timeout *t = (Timeout *)self;
+    PyObject_GC_UnTrack(self);
+    if (t->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    INVARIANT(!timer_is_scheduled(&t->timer)); /* the heap would hold a reference */
+    if (LIKELY(!dealloc_goes_deeper(t->when) && !dealloc_goes_deeper(t->task) && !dealloc_goes_deeper(t->handle) && t->dict == NULL)) {
+        timeout_free(t);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, Timeout_dealloc)
+    timeout_free(t);
+    Py_TRASHCAN_END
 }
 
 /* ---- methods */

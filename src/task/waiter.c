@@ -211,9 +211,11 @@ Waiter_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, Waiter_dealloc)
     Waiter_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static PyType_Slot Waiter_slots[] = {
