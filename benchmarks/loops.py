@@ -1,6 +1,7 @@
 """The event loops under test: how to make one, and what to call for sleep and gather on it.
 
-A loop is known by the name of its module; `aiofastnet`, which is transports for any loop, stands for a uvloop with its transports.
+A loop is known by the name of its module; `aiofastnet`, which is transports for any loop, stands for a uvloop with its transports, and
+`asyncloop-install` for asyncloop after asyncloop.install().
 `asyncio.sleep` and `asyncio.gather` are what a program uses on every loop; asyncloop brings its own of both, which are used only by the
 rows that say so (Bench.own_sleep, Bench.own_gather).  Rows of the group `helpers` run after asyncloop.install() instead.
 """
@@ -9,9 +10,13 @@ import asyncio
 import importlib
 import importlib.util
 
-NAMES = ("asyncio", "uvloop", "rloop", "zuvloop", "asyncloop")
-WITH_AIOFASTNET = ("asyncio", "uvloop", "rloop", "aiofastnet", "zuvloop", "asyncloop")
-NEEDS = {"aiofastnet": ("aiofastnet", "uvloop")}
+INSTALLED = "asyncloop-install"
+NEWER = ("zuvloop", "blazio", "zloop", "rsloop")
+NAMES = ("asyncio", "uvloop", "rloop", *NEWER, "asyncloop")
+WITH_AIOFASTNET = ("asyncio", "uvloop", "rloop", "aiofastnet", *NEWER, "asyncloop")
+WITH_INSTALLED = (*NAMES, INSTALLED)
+KNOWN = (*WITH_AIOFASTNET, INSTALLED)
+NEEDS = {"aiofastnet": ("aiofastnet", "uvloop"), INSTALLED: ("asyncloop",)}
 
 
 def importable(names=NAMES):
@@ -26,6 +31,7 @@ def version(name):
 
     if name == "asyncio":
         return platform.python_version()
+    name = "asyncloop" if name == INSTALLED else name
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -44,12 +50,18 @@ class Bench:
     """What a workload is given: a fresh loop, and the functions to await on it.  install: asyncloop's helpers in asyncio's place."""
 
     def __init__(self, name, install=False):
+        if name == INSTALLED:
+            name, install = "asyncloop", True
         module = importlib.import_module(name)
         if install and name == "asyncloop":
             module.install()
         self.name = name
         self.loop = new_loop(name)
-        asyncio.set_event_loop(self.loop)
+        try:
+            asyncio.set_event_loop(self.loop)
+        except TypeError:
+            if isinstance(self.loop, asyncio.AbstractEventLoop):    # rsloop's is none: it is the running loop when it runs, and no more
+                raise
         self.own_sleep = getattr(module, "sleep", asyncio.sleep)
         self.own_gather = getattr(module, "gather", asyncio.gather)
 

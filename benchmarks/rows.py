@@ -25,6 +25,7 @@ GROUPS = {
     "core": Group((*(_CORE[name] for name in _CORE_ORDER), *served.ECHO), loops.NAMES, 7, 1.0),
     "net": Group((*served.NET, *processes.ROWS), loops.WITH_AIOFASTNET, 5, 0.6),
     "helpers": Group((*helpers.ROWS, *served.STREAMS, *trees.ROWS), loops.WITH_AIOFASTNET, 5, 0.6),
+    "apps": Group(served.APPS, loops.WITH_INSTALLED, 5, 1.0),
 }
 assert sorted(_CORE) == sorted(_CORE_ORDER), "rows without a place in the table"
 

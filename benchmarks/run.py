@@ -1,6 +1,6 @@
 """asyncloop against its peers: CPU and wall time per operation, loops interleaved in fresh processes.
 
-    python benchmarks/run.py [--group core,net,helpers] [--loops asyncio,uvloop,asyncloop] [--only call_soon,echo] [--rounds 7] [--json FILE] [--quick]
+    python benchmarks/run.py [--group core,net,helpers,apps] [--loops asyncio,uvloop,asyncloop] [--only call_soon,echo] [--rounds 7] [--json FILE] [--quick]
 
 For each row: round 1 measures loop A, B, C …, then round 2 does, and so on, every measurement in a process of its own.  Prints the
 rows as they are finished and the targets at the end.  A row that needs a program which is not here is left out and named, and so is a loop
@@ -130,8 +130,8 @@ def parse():
         parser.error(f"no row {unknown[0]!r} (rows: {', '.join(every)})")
     first = rows.GROUPS[next(name for name in args.groups if args.chosen[0] in rows.GROUPS[name].rows)]
     args.loops = args.loops.split(",") if args.loops else loops.importable(first.loops)
-    if unknown := [name for name in args.loops if name not in loops.importable(loops.WITH_AIOFASTNET)]:
-        parser.error(f"loop {unknown[0]!r} is not importable here (known: {', '.join(loops.WITH_AIOFASTNET)})")
+    if unknown := [name for name in args.loops if name not in loops.importable(loops.KNOWN)]:
+        parser.error(f"loop {unknown[0]!r} is not importable here (known: {', '.join(loops.KNOWN)})")
     args.rounds, args.seconds = args.rounds or first.rounds, args.seconds or first.seconds
     if args.rounds < 1 or args.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")

@@ -15,6 +15,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+import loops as event_loops
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 C_SERVER = "c-epoll"
 WARMUP_MS = 200
@@ -47,7 +49,8 @@ class Unavailable(Exception):
 class ServedRow:
     """One row with a server.  kind: of servers.py.  load: a program of PROGRAMS, or wrk, wrk over https.
 
-    targets: (peer, least ratio), on each of `metrics`.  loops: those it is for; empty: all.
+    targets: (peer, least ratio), on each of `metrics`, or (peer, least ratio, which of our loops).  loops: those it is for; empty: all.
+    needs: packages that the server imports.
     """
 
     name: str
@@ -60,6 +63,7 @@ class ServedRow:
     metrics: tuple = ("cpu_ns",)
     loops: tuple = ()
     unit: str = "request"
+    needs: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,21 @@ STREAMS = tuple(
     ServedRow(f"stream_{how}", f"stream echo 1 KiB by {how}()", f"streams_{how}", 1024, loops=WITH_AIOFASTNET,
               targets=(("uvloop", 1.6), ("aiofastnet", 1.1)))
     for how in ("read", "readline"))
+
+
+def _app(name, title, package, *targets):
+    """A row of the group apps: a server that people use, under wrk, on every loop and on asyncloop after install() too."""
+    peers = event_loops.WITH_INSTALLED[1:-2]
+    return ServedRow(name, title, name, 0, connections=50, load="wrk", loops=event_loops.WITH_INSTALLED, needs=(package,),
+                     targets=(*((peer, 1.0) for peer in peers), *((peer, *target) for target in targets for peer in peers)))
+
+
+APPS = (
+    _app("aiohttp", "aiohttp, plain text", "aiohttp"),
+    _app("aiohttp_tasks", "aiohttp, ten tasks under a timeout", "aiohttp"),
+    _app("uvicorn", "uvicorn, plain text", "uvicorn"),
+    _app("uvicorn_tasks", "uvicorn, ten tasks under a timeout", "uvicorn", (2.0, event_loops.INSTALLED)),
+)
 
 
 def _compile(program, folder):

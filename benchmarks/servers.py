@@ -24,6 +24,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world\n"
 
 
+KEPT = []   # tasks that run as long as the process
+
+
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
@@ -147,9 +150,65 @@ async def _accept_socks(loop, listener, tasks):
 async def sock(loop, folder):
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    loop.bench_tasks = tasks = []
-    tasks.append(loop.create_task(_accept_socks(loop, listener, tasks)))
+    KEPT.append(loop.create_task(_accept_socks(loop, listener, KEPT)))
     return listener.getsockname()[1]
+
+
+async def _turn():
+    await asyncio.sleep(0)
+
+
+async def _ten_tasks():
+    async with asyncio.timeout(10):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(10):
+                group.create_task(_turn())
+
+
+def aiohttp(prepare):
+    """An aiohttp server whose handler awaits prepare() and answers."""
+    async def start(loop, folder):
+        from aiohttp import web
+
+        async def answer(request):
+            Http.requests += 1
+            await prepare()
+            return web.Response(text="Hello, world\n")
+
+        app = web.Application()
+        app.router.add_get("/", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner.addresses[0][1]
+    return start
+
+
+def uvicorn(prepare):
+    """uvicorn with an ASGI application, no framework, that awaits prepare() and answers."""
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain"), (b"content-length", b"13")]}
+
+    async def answer(scope, receive, send):
+        Http.requests += 1
+        await prepare()
+        await send(head)
+        await send({"type": "http.response.body", "body": b"Hello, world\n"})
+
+    async def start(loop, folder):
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(answer, access_log=False, log_level="warning", lifespan="off", ws="none"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]    # now: some loops take the descriptor out of the socket
+        KEPT.append(loop.create_task(server.serve(sockets=[listener])))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        return port
+    return start
+
+
+async def _nothing():
+    pass
 
 
 KINDS = {
@@ -166,6 +225,10 @@ KINDS = {
     "unix": unix,
     "udp": udp,
     "sock": sock,
+    "aiohttp": aiohttp(_nothing),
+    "aiohttp_tasks": aiohttp(_ten_tasks),
+    "uvicorn": uvicorn(_nothing),
+    "uvicorn_tasks": uvicorn(_ten_tasks),
 }
 INSTALLED = ("streams_read", "streams_readline")    # kinds that run after asyncloop.install()
 
