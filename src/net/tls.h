@@ -20,7 +20,8 @@
  *
  * Writing (tls_write.c): what is written waits as plaintext in the backlog.  A socket's transport asks for ciphertext (sink.on_room) when it
  * flushes and has room: so several writes of one ready entry become one record and one system call, a socket that is full costs no encryption,
- * and nothing is held twice.  Any other transport is handed ciphertext at once, until it calls pause_writing.
+ * and nothing is held twice.  Flow control is asyncio's all the same: there a write goes down encrypted and whole while the transport below takes more,
+ * and counts towards the user's water marks only while it does not; so one write of any size pauses nobody (tls_write_settle).  Any other transport is handed ciphertext at once, until it calls pause_writing.
  *
  * After connection_lost the engine stays for get_extra_info, unless close() is called twice (tls_forget).
  * Ownership: the transport below owns the TLSProtocol (as its protocol), that owns the engine, the user's protocol and, until connection_lost, the
@@ -65,6 +66,7 @@ typedef struct TLSProtocol {
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, as given */
     struct tls_engine engine;
     struct outq backlog;
+    size_t n_held; /* the end of the backlog, written while below_full: on asyncio it would still be with the TLS layer (tls_write_settle) */
     struct timer timer;
     double handshake_start; /* debug mode */
     double linger_end;      /* when waiting for the peer's close_notify ends at the latest, while TLS_LINGER_ON */
@@ -77,6 +79,7 @@ typedef struct TLSProtocol {
     bool forgettable; /* close() was called again: nobody asks for anything any more (tls_forget) */
     bool reading_paused, writing_paused;             /* by, of the user's protocol */
     bool below_reading_paused, below_writing_paused; /* of, by the transport below */
+    bool below_full;                                 /* on asyncio the transport below would have paused writing */
     bool writing;                                    /* inside tls_write_flush */
     bool handshaking;                                /* inside do_handshake(), where libssl must not be entered again */
     PyObject *dict, *weakrefs;

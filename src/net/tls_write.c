@@ -40,13 +40,38 @@ tls_write_call_flow(TLSProtocol *p, int (*call)(struct state *, struct protocol 
     return rc;
 }
 
+/* For a socket's transport: what asyncio's would have been handed by now.  It holds, by its count, what the real one has queued and the backlog but its last
+ * n_held bytes; above its high mark it takes no more until it is down to its low one, then all there is. */
+static void
+tls_write_settle(TLSProtocol *p)
+{
+    const Transport *raw = p->raw;
+    size_t n_all = raw->out.n_bytes + p->backlog.n_bytes;
+    bool has_room = p->n_held > p->backlog.n_bytes || n_all - p->n_held <= raw->low_bytes; /* a part of what was held has gone: it had room */
+    if (!p->below_full || has_room) {
+        p->n_held = 0;
+        p->below_full = n_all > raw->high_bytes;
+    }
+}
+
+/* What the user's water marks are compared with. */
+static size_t
+tls_write_n_above(TLSProtocol *p)
+{
+    if (!tls_is_pulled(p)) {
+        return tls_write_n_bytes(p);
+    }
+    tls_write_settle(p);
+    return p->n_held;
+}
+
 static int
 tls_write_control(TLSProtocol *p, bool limits_are_new)
 {
     if (LIKELY(!p->writing_paused && p->backlog.n_bytes == 0 && p->high_bytes >= TLS_WRITE_CHUNK * 2)) {
         return 0; /* what the transport below holds is less than that */
     }
-    size_t n_bytes = tls_write_n_bytes(p);
+    size_t n_bytes = tls_write_n_above(p);
     if (!p->writing_paused && n_bytes >= p->high_bytes && (n_bytes > 0 || limits_are_new)) {
         p->writing_paused = true;
         return tls_write_call_flow(p, protocol_call_pause_writing, "protocol.pause_writing() failed");
@@ -162,6 +187,9 @@ tls_write_flush(TLSProtocol *p)
     if (p->writing || tls_write_is_blocked(p)) {
         return tls_write_control(p, false);
     }
+    if (UNLIKELY(p->below_full) && tls_is_pulled(p)) {
+        tls_write_settle(p);
+    }
     Loop *loop = p->loop;
     p->writing = true;
     p->n_busy++;
@@ -220,6 +248,7 @@ static int
 tls_write(TLSProtocol *p, PyObject *data)
 {
     if (LIKELY(PyBytes_CheckExact(data))) {
+        p->n_held += UNLIKELY(p->below_full) ? (size_t)PyBytes_GET_SIZE(data) : 0;
         return PyBytes_GET_SIZE(data) == 0 ? 0 : outq_push(&p->backlog, Py_NewRef(data));
     }
     Py_buffer view;
@@ -228,6 +257,7 @@ tls_write(TLSProtocol *p, PyObject *data)
     }
     PyObject *copy = view.len == 0 ? NULL : PyBytes_FromStringAndSize(view.buf, view.len);
     int rc = view.len == 0 ? 0 : copy == NULL ? -1 : outq_push(&p->backlog, copy);
+    p->n_held += rc == 0 && p->below_full ? (size_t)view.len : 0;
     PyBuffer_Release(&view);
     return rc;
 }

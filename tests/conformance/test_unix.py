@@ -84,7 +84,7 @@ async def test_connection_and_its_facts(t, folder):
     t.say(server.is_serving(), str(server.sockets[0].getsockname()), server.sockets[0].family.name, stat.S_ISSOCK(os.stat(path).st_mode))
     transport, protocol = await loop.create_unix_connection(lambda: Recorder(t.say, keep_open=True), path)
     t.say(isinstance(transport, asyncio.Transport), str(transport.get_extra_info("peername")), str(transport.get_extra_info("sockname")))
-    await until(lambda: inside)
+    await until(lambda: inside and inside[0].transport)
     t.say(str(inside[0].transport.get_extra_info("sockname")), str(inside[0].transport.get_extra_info("peername")))
     transport.write(b"ping")
     await until(lambda: inside[0].data == b"ping")
