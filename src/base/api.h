@@ -4,6 +4,7 @@
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define COLD __attribute__((cold, noinline))
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* on the hottest paths, whatever else the file comes to hold */
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))

@@ -42,7 +42,7 @@ context_refuse(PyObject *context)
     return -1;
 }
 
-static inline int
+static ALWAYS_INLINE int
 context_enter(Loop *loop, PyObject **slot)
 {
     if (*slot == NULL) {

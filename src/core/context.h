@@ -16,7 +16,7 @@ static inline int context_copy_current(PyObject **slot) MUST_CHECK;
 static inline PyObject *context_materialise_borrowed(PyObject **slot);
 
 /* Enter the slot's context, which is never NULL until context_leave. 0, or -1 with the exception set (then nothing is entered). */
-static inline int context_enter(Loop *loop, PyObject **slot) MUST_CHECK;
+static ALWAYS_INLINE int context_enter(Loop *loop, PyObject **slot) MUST_CHECK;
 
 /* Leave it; keeps a raised exception. The slot may be NULL again afterwards. */
 static inline void context_leave(Loop *loop, PyObject **slot);

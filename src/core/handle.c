@@ -324,12 +324,20 @@ handle_end_run(Handle *h)
     }
 }
 
-/* Does the interpreter look at signals during the call? */
-static inline bool
-handle_calls_python(Handle *h)
+/* After a callback in C: asyncio's Handle, which is in Python, would have looked at signals by now.  What their handlers raise is the callback's. */
+static COLD void
+handle_look_at_signals(PyObject **result)
 {
-    PyObject *callback = handle_callback_borrowed(h);
-    return PyFunction_Check(callback) || PyMethod_Check(callback);
+    if (*result != NULL && PyErr_CheckSignals() < 0) {
+        Py_CLEAR(*result);
+    }
+}
+
+/* Did the interpreter look at signals during the call?  Not known when the handle was cancelled meanwhile. */
+static inline bool
+handle_called_python(const Handle *h)
+{
+    return h->callback != NULL && (Py_IS_TYPE(h->callback, &PyFunction_Type) || Py_IS_TYPE(h->callback, &PyMethod_Type));
 }
 
 /* The context to enter: the handle's, or an empty one on trial that the handle keeps only if it did not stay empty. */
@@ -343,14 +351,14 @@ handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
         return 0;
     }
     PyObject *context = Py_XNewRef(handle_context_borrowed(h)), *result = NULL;
-    bool is_trial = context == NULL, is_python = handle_calls_python(h);
+    bool is_trial = context == NULL;
     h->flags |= UNLIKELY(h->flags & HANDLE_THREADSAFE) ? HANDLE_RUNNING : 0;
     if (LIKELY(context_enter(loop, &context) == 0)) {
         result = handle_call(h);
         context_leave(loop, &context);
     }
-    if (UNLIKELY(!is_python) && result != NULL && PyErr_CheckSignals() < 0) { /* asyncio's Handle, in Python, would have looked by now */
-        Py_CLEAR(result);
+    if (UNLIKELY(!handle_called_python(h))) {
+        handle_look_at_signals(&result);
     }
     if (UNLIKELY(h->flags & HANDLE_RUNNING)) {
         handle_end_run(h);
