@@ -448,10 +448,10 @@ Handle_free(PyObject *self)
     Handle *h = (Handle *)self;
     struct state *st = h->loop->st;
     PyObject **slots = handle_slots(h), *loop = (PyObject *)h->loop;
-    Py_XDECREF(h->callback);
-    for (uint32_t i = 0; i < h->n_slots; i++) {
+    for (uint32_t i = 0; i < h->n_slots; i++) { /* first, as asyncio's Handle lets go of its _args before its _callback */
         Py_XDECREF(slots[i]);
     }
+    Py_XDECREF(h->callback);
     struct freelist *freelist = handle_freelist(st, h->is_timer, h->n_slots);
     if (LIKELY(freelist != NULL)) {
         freelist_push(freelist, self);

@@ -211,6 +211,34 @@ loop_leave_task(Loop *loop)
     }
 }
 
+static inline void
+loop_leave_task_here(struct state *st)
+{
+    Loop *loop = loop_running_borrowed(st);
+    if (loop != NULL) {
+        loop_leave_task(loop);
+    }
+}
+
+/* The last reference.  Types of ours and the interpreter's cannot be changed and look after what they hold, but for exceptions: their traceback has frames. */
+static inline void
+loop_leave_task_of_dying(Loop *loop, PyObject *object)
+{
+    const unsigned long flags = PyType_GetFlags(Py_TYPE(object));
+    if ((flags & (Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASE_EXC_SUBCLASS)) != Py_TPFLAGS_IMMUTABLETYPE) {
+        loop_leave_task(loop);
+    }
+}
+
+static inline void
+loop_let_go(Loop *loop, PyObject *object)
+{
+    if (loop->published_task != NULL && UNLIKELY(Py_REFCNT(object) == 1)) {
+        loop_leave_task_of_dying(loop, object);
+    }
+    Py_DECREF(object);
+}
+
 static COLD int
 loop_report(Loop *loop, const char *message, ...)
 {
@@ -453,8 +481,10 @@ loop_run_ready(Loop *loop)
         if (loop_flush_in_pass(loop, rc < 0 || n == 1 || loop->ready.n == 0) < 0) {
             rc = -1;
         }
-        Py_DECREF(e.self);
-        Py_XDECREF(e.arg);
+        if (e.arg != NULL) { /* first, as asyncio's Handle lets go of its _args before its _callback */
+            loop_let_go(loop, e.arg);
+        }
+        loop_let_go(loop, e.self);
         if (UNLIKELY(rc < 0)) {
             INVARIANT(PyErr_Occurred());
             return -1;

@@ -125,6 +125,10 @@ static void loop_notice_own_time(Loop *loop);
 
 /* Before Python code that is not a step of an own task.  Does nothing when such a step is what called us. */
 static inline void loop_leave_task(Loop *loop);
+/* The same where the loop is not at hand: the own loop that runs in this thread, if there is one.  For deallocs, whose finalizers are Python code too. */
+static inline void loop_leave_task_here(struct state *st);
+/* Py_DECREF between two steps: what dies may run finalizers, unless it is of a type of ours, whose dealloc takes care of it (future_may_run_code). */
+static inline void loop_let_go(Loop *loop, PyObject *object);
 
 static inline int loop_check_closed(Loop *loop) MUST_CHECK;       /* RuntimeError('Event loop is closed') */
 static int loop_check_thread(Loop *loop) MUST_CHECK;              /* debug mode: 'Non-thread-safe operation invoked ...' */

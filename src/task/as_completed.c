@@ -81,6 +81,9 @@ as_completed_child_done(AsCompleted *a, struct state *st, PyObject *child)
 static int
 as_completed_child_ready(Loop *loop, PyObject *self, PyObject *child)
 {
+    if (UNLIKELY(!child_is_plainly_done(loop->st, child))) { /* may call children that are not ours */
+        loop_leave_task(loop);
+    }
     if (LIKELY(as_completed_child_done((AsCompleted *)self, loop->st, child) == 0)) {
         return 0;
     }

@@ -55,7 +55,7 @@ work_deliver(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (f == NULL) {
         return 0;
     }
-    if (UNLIKELY(state != WORK_RETURNED)) {
+    if (UNLIKELY(state != WORK_RETURNED || f->state != FUTURE_PENDING)) { /* an exception, or what nobody waits for: letting go of it may run any code */
         loop_leave_task(loop);
     }
     int rc = 0;

@@ -254,9 +254,19 @@ future_is_leaf(const Future *f)
 }
 
 static inline bool
+future_may_run_code(const Future *f)
+{
+    return f->log_traceback || f->weakrefs != NULL || f->first.target != NULL || f->rare != NULL || f->dict != NULL
+           || (f->result != NULL && PyObject_IS_GC(f->result) && Py_REFCNT(f->result) == 1);
+}
+
+static inline bool
 future_begin_dealloc(PyObject *self)
 {
     Future *f = (Future *)self;
+    if (UNLIKELY(future_may_run_code(f))) {
+        loop_leave_task_here(future_state_of(f));
+    }
     if (UNLIKELY(f->log_traceback) && PyObject_CallFinalizerFromDealloc(self) < 0) {
         return false;
     }

@@ -117,7 +117,7 @@ static int
 gather_child_ready(Loop *loop, PyObject *self, PyObject *child)
 {
     GatherFuture *g = (GatherFuture *)self;
-    if (g->n_done + 1 == g->n_distinct) { /* what is built now may call children that are not ours, and drop anything */
+    if (g->n_done + 1 == g->n_distinct || !child_is_plainly_done(loop->st, child)) { /* may call children that are not ours, and drop anything */
         loop_leave_task(loop);
     }
     if (LIKELY(gather_child_done(g, loop->st, child) == 0)) {

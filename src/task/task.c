@@ -37,6 +37,21 @@ task_link(Task *t, struct state *st)
     *first = link;
 }
 
+/* A coroutine of Python's that has ended holds nothing any more. */
+static inline bool
+task_coro_may_run_code(PyObject *coro)
+{
+    return coro != NULL && Py_REFCNT(coro) == 1
+           && (!PyCoro_CheckExact(coro) || *(PyObject **)((char *)coro + PyCoro_Type.tp_weaklistoffset) != NULL);
+}
+
+static inline bool
+task_may_run_code(const Task *t)
+{
+    return t->future.state == FUTURE_PENDING || future_may_run_code(&t->future) || t->waiting_on != NULL
+           || (t->context != NULL && Py_REFCNT(t->context) == 1) || task_coro_may_run_code(t->coro);
+}
+
 /* Tasks that are being deallocated (no reference left) are not listed. */
 static int
 task_list_append(PyObject *list, struct task_link *link)

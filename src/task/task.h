@@ -30,6 +30,9 @@ static PyObject *task_new(Loop *loop, PyObject *coro, PyObject *name_or_null, Py
 /* Is it asyncio.eager_task_factory? Always false where there is none. */
 static bool task_factory_is_eager(struct state *st, PyObject *factory);
 
+/* May its end run code that is not ours?  See future_may_run_code. */
+static inline bool task_may_run_code(const Task *t);
+
 /* Task.cancel(). 1, 0 when it was done already, -1. */
 static int task_cancel(Task *t, PyObject *message) MUST_CHECK;
 

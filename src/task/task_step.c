@@ -393,6 +393,15 @@ task_leave_context(Loop *loop, Task *t, PyObject *entered)
     Py_XDECREF(entered);
 }
 
+/* After a step that may have been the last: a task whose end runs code is not left over as the current one, where it would outlive its last reference. */
+static inline void
+task_leave_if_last(Loop *loop, Task *t)
+{
+    if (UNLIKELY(task_may_run_code(t))) {
+        loop_leave_task(loop);
+    }
+}
+
 static int
 task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
 {
@@ -409,6 +418,9 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     int rc = task_step(t, st, exception);
     loop->stepping = false;
     task_leave_context(loop, t, entered);
+    if (UNLIKELY(t->future.state != FUTURE_PENDING || Py_REFCNT(self) <= 2)) { /* soon the current task's slot may be all that holds it */
+        task_leave_if_last(loop, t);
+    }
     return LIKELY(rc == 0) ? 0 : task_report(loop, t);
 }
 
@@ -424,7 +436,7 @@ task_wakeup(Loop *loop, PyObject *self, PyObject *future)
         exception = compat_take_raised();
     }
     int rc = task_step_ready(loop, self, exception);
-    Py_DECREF(exception);
+    loop_let_go(loop, exception);
     return rc;
 }
 

@@ -77,6 +77,9 @@ waiter_child_done(Waiter *w, struct state *st, PyObject *child)
 static int
 waiter_child_ready(Loop *loop, PyObject *self, PyObject *child)
 {
+    if (UNLIKELY(!child_is_plainly_done(loop->st, child))) { /* may call children that are not ours */
+        loop_leave_task(loop);
+    }
     if (LIKELY(waiter_child_done((Waiter *)self, loop->st, child) == 0)) {
         return 0;
     }
@@ -99,6 +102,9 @@ static int
 waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 {
     Waiter *w = (Waiter *)self;
+    if (UNLIKELY(!w->is_own)) {
+        loop_leave_task(loop);
+    }
     if (LIKELY(waiter_release(w, loop->st) == 0)) {
         return 0;
     }
