@@ -58,8 +58,6 @@
 #define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is, too */
 #define COMPAT_DICT_VERSIONS (!COMPAT_AT_LEAST(3, 14))        /* every change of a dict changes a number in it */
 #define COMPAT_TRASHCAN_IN_INTERPRETER COMPAT_AT_LEAST(3, 14) /* the Py_TRASHCAN macros do nothing: Py_DECREF itself looks at the stack */
-#define COMPAT_STOPITERATION_REUSABLE COMPAT_AT_LEAST(3, 12)  /* PyErr_SetRaisedException keeps a prepared instance */
-#define COMPAT_TSTATE_TASK COMPAT_AT_LEAST(3, 14)             /* the current task is a field of the thread state */
 #define COMPAT_QUEUE_SHUTDOWN COMPAT_AT_LEAST(3, 13)          /* Queue.shutdown() */
 #define COMPAT_BARRIER_TEXT (COMPAT_AT_LEAST(3, 14) ? "parties must be >= 1" : "parties must be > 0")
 #define COMPAT_AWAIT_TEXT (COMPAT_AT_LEAST(3, 14) ? "'%.100s' object can't be awaited" : "object %.100s can't be used in 'await' expression")
