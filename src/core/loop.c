@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum {
@@ -752,6 +753,18 @@ loop_init(Loop *loop, struct state *st)
     return 0;
 }
 
+/* Some processors copy at half the speed to where the page's offset is a few bytes more than that of what is copied, which begins at 0 often (what the
+ * kernel holds, and malloc's mappings at 16): this buffer is at neither. */
+enum { LOOP_READ_PAGE = 4096, LOOP_READ_OFFSET = 64 };
+
+static void
+loop_free_read_buffer(char *buffer)
+{
+    if (buffer != NULL) {
+        free(buffer - LOOP_READ_OFFSET);
+    }
+}
+
 /* Everything that close() drops; also what dealloc needs.  May run any code (destructors). */
 static void
 loop_release(Loop *loop)
@@ -765,7 +778,7 @@ loop_release(Loop *loop)
         close(loop->wakeup_fd);
         loop->wakeup_fd = -1;
     }
-    PyMem_Free(loop->read_buffer);
+    loop_free_read_buffer(loop->read_buffer);
     loop->read_buffer = NULL;
     PyMem_Free(loop->datagrams);
     loop->datagrams = NULL;
@@ -773,13 +786,38 @@ loop_release(Loop *loop)
     Py_CLEAR(loop->files);
 }
 
+/* glibc maps a large block anew each time, and pays for its pages each time, until one of that size was freed in full.  Large reads are shrunk before
+ * they are freed, so it would never learn. */
+static void
+loop_keep_large_blocks(void)
+{
+    void *volatile block = malloc(2 * LOOP_READ_BUFFER);
+    free(block);
+}
+
 static char *
 loop_read_buffer(Loop *loop)
 {
-    if (loop->read_buffer == NULL && (loop->read_buffer = PyMem_Malloc(LOOP_READ_BUFFER)) == NULL) {
-        PyErr_NoMemory();
+    if (UNLIKELY(loop->read_buffer == NULL)) {
+        loop_keep_large_blocks();
+        char *memory = aligned_alloc(LOOP_READ_PAGE, LOOP_READ_BUFFER + LOOP_READ_PAGE);
+        if (memory == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        loop->read_buffer = memory + LOOP_READ_OFFSET;
     }
     return loop->read_buffer;
+}
+
+static void
+loop_return_read_buffer(Loop *loop, char *buffer)
+{
+    if (UNLIKELY(loop->read_buffer != NULL || loop->state == LOOP_CLOSED)) {
+        loop_free_read_buffer(buffer);
+        return;
+    }
+    loop->read_buffer = buffer;
 }
 
 static int

@@ -148,6 +148,8 @@ static int loop_close(Loop *loop) MUST_CHECK;
 /* Room for one read, whose bytes are handed on before anything else is read: only ready entries of this loop use it, and they do not nest.
  * NULL with MemoryError. */
 static char *loop_read_buffer(Loop *loop);
+/* Whoever runs other code before it is done with the buffer takes it out (read_buffer is NULL then: another reader makes one), and brings it back. */
+static void loop_return_read_buffer(Loop *loop, char *buffer);
 
 /* Report to loop.call_exception_handler: takes the raised exception (there must be one) unless it is SystemExit or KeyboardInterrupt, which stay
  * raised and make it return -1.  message is a C string; extra is key, value, …, NULL (borrowed). 0 otherwise, nothing raised. */

@@ -178,38 +178,27 @@ pipe_on_no_data(Pipe *p, ssize_t n)
     return pipe_fatal_error(p, "Fatal read error on pipe transport");
 }
 
-/* Fit the size of the next read to this one: up at once when it was full, down slowly. */
-static inline void
-pipe_adapt_read_size(Pipe *p, size_t n)
-{
-    if (n == p->read_size) {
-        p->read_size = n * 4 < PIPE_READ_MAX ? (uint32_t)(n * 4) : PIPE_READ_MAX;
-    }
-    else if (n < p->read_size / 4 && p->read_size > PIPE_READ_MIN) {
-        p->read_size /= 2;
-    }
-}
-
+/* One read of all that is there, up to asyncio's 256 KiB: a pipe may be one of packets, or a socket with records, which end a read each. */
 static int
 pipe_read(Pipe *p)
 {
-    PyObject *data = PyBytes_FromStringAndSize(NULL, p->read_size);
-    if (data == NULL) {
-        return protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL);
+    Loop *loop = p->loop;
+    char *buffer = loop_read_buffer(loop);
+    if (UNLIKELY(buffer == NULL)) {
+        return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
     }
-    ssize_t n = file_read(p->fd, PyBytes_AS_STRING(data), p->read_size);
+    ssize_t n = file_read(p->fd, buffer, LOOP_READ_BUFFER);
     if (UNLIKELY(n <= 0)) {
-        Py_DECREF(data);
         return pipe_on_no_data(p, n);
     }
-    if ((size_t)n < p->read_size && _PyBytes_Resize(&data, n) < 0) {
-        return protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL);
+    PyObject *data = PyBytes_FromStringAndSize(buffer, n);
+    if (UNLIKELY(data == NULL)) {
+        return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
     }
-    pipe_adapt_read_size(p, (size_t)n);
-    int rc = protocol_call_data_received(p->loop->st, &p->protocol, data);
+    int rc = protocol_call_data_received(loop->st, &p->protocol, data);
     Py_DECREF(data);
     /* asyncio: an error of data_received is reported, and the transport goes on */
-    return rc < 0 ? protocol_report_method(p->loop, (PyObject *)p, p->loop->st->str._read_ready, NULL) : 0;
+    return rc < 0 ? protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL) : 0;
 }
 
 static int
@@ -556,7 +545,6 @@ pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyOb
     p->loop = (Loop *)Py_NewRef((PyObject *)loop);
     p->is_writer = is_writer;
     p->fd = -1;
-    p->read_size = PIPE_READ_MIN;
     p->high_bytes = 64 * 1024;
     p->low_bytes = p->high_bytes / 4;
     outq_init(&p->out);

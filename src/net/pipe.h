@@ -18,9 +18,6 @@
 #include "net/outq.h"
 #include "net/protocol.h"
 
-#define PIPE_READ_MIN (4 * 1024)
-#define PIPE_READ_MAX (256 * 1024)
-
 typedef struct Pipe {
     PyObject_HEAD
     Loop *loop;
@@ -31,7 +28,6 @@ typedef struct Pipe {
     PyObject *dict, *weakrefs;
     struct outq out;
     size_t high_bytes, low_bytes;
-    uint32_t read_size; /* of the next read */
     uint32_t n_lost;    /* writes that failed or came too late */
     int fd;
     bool is_writer, closing, losing, read_paused, read_watched, write_watched, protocol_paused;

@@ -116,9 +116,9 @@ protocol_call_error_received(struct state *st, struct protocol *p, PyObject *exc
 }
 
 static int
-protocol_call_get_buffer(struct state *st, struct protocol *p, Py_buffer *view)
+protocol_call_get_buffer(struct state *st, struct protocol *p, Py_ssize_t size_hint, Py_buffer *view)
 {
-    PyObject *hint = PyLong_FromLong(-1);
+    PyObject *hint = PyLong_FromSsize_t(size_hint);
     PyObject *buffer = hint == NULL ? NULL : protocol_call(p, st->str.get_buffer, hint);
     Py_XDECREF(hint);
     if (buffer == NULL) {

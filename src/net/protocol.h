@@ -24,6 +24,10 @@ struct sink {
     /* Take the bytes if no Python code has to run for it: 1; 0: nothing was done, on_bytes is to have them; -1: MemoryError.  It may be called in any
      * context and while a task is the current one.  May be NULL. */
     int (*try_bytes)(PyObject *self, const char *bytes, size_t n_bytes);
+    /* For bytes that come in pieces but are one read: take a piece and say nothing of it, as tell or another hold follows: 1; 0: nothing was done, the
+     * sink wants all of them by on_bytes; -1: MemoryError.  It runs no Python code.  tell has the rules of on_bytes.  May be NULL, both. */
+    int (*hold)(PyObject *self, const char *bytes, size_t n_bytes);
+    int (*tell)(PyObject *self);
 };
 
 struct protocol {
@@ -44,8 +48,8 @@ static int protocol_call_on_bytes(struct protocol *p, const char *bytes, size_t 
 static inline int protocol_try_bytes(struct protocol *p, const char *bytes, size_t n_bytes) MUST_CHECK; /* of a sink */
 static int protocol_call_datagram_received(struct state *st, struct protocol *p, PyObject *data, PyObject *address) MUST_CHECK;
 static int protocol_call_error_received(struct state *st, struct protocol *p, PyObject *exception) MUST_CHECK;
-/* *view is filled and must be released; an empty buffer is asyncio's RuntimeError. */
-static int protocol_call_get_buffer(struct state *st, struct protocol *p, Py_buffer *view) MUST_CHECK;
+/* *view is filled and must be released; an empty buffer is asyncio's RuntimeError.  size_hint: how much has come, -1: not known. */
+static int protocol_call_get_buffer(struct state *st, struct protocol *p, Py_ssize_t size_hint, Py_buffer *view) MUST_CHECK;
 static int protocol_call_buffer_updated(struct state *st, struct protocol *p, Py_ssize_t n_bytes) MUST_CHECK;
 /* 1: keep the transport open, 0: close it, -1. */
 static int protocol_call_eof_received(struct state *st, struct protocol *p) MUST_CHECK;

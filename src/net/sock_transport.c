@@ -5,6 +5,8 @@
 #include "core/watch.h"
 #include "net/fdtable.h"
 
+#include <string.h>
+
 /* ---- reading */
 
 static COLD int
@@ -60,31 +62,51 @@ sock_on_no_data(Transport *t, ssize_t n)
     return rc;
 }
 
-/* Fit the size of the next read to this one: up at once when it was full, down slowly. */
+/* Fit the size of the next read to this one: up at once, down slowly. */
 static inline void
 sock_adapt_read_size(Transport *t, size_t n)
 {
-    if (n == t->read_size) {
-        t->read_size = n * 4 < SOCK_READ_MAX ? (uint32_t)(n * 4) : SOCK_READ_MAX;
+    if (n >= t->read_size) {
+        t->read_size = n * 2 < SOCK_READ_MAX ? (uint32_t)(n * 2) : SOCK_READ_MAX;
     }
-    else if (n < t->read_size / 4 && t->read_size > SOCK_READ_MIN) {
+    else if (n < t->read_size / 4 && t->read_size > SOCK_READ_SMALL) {
         t->read_size /= 2;
     }
 }
 
-/* Small reads go through the stack, so that the bytes object is made in its final size. *data is NULL with the exception set when there is no memory. */
+/* Through the loop's buffer: whatever the size, one system call, and the bytes object is made in its final size.  *data is NULL with the exception set
+ * when there is no memory. */
 static ssize_t
 sock_read_small(Transport *t, PyObject **data)
 {
-    char buffer[SOCK_READ_MIN];
-    ssize_t n = sock_recv(t->fd, buffer, sizeof buffer);
+    char *buffer = loop_read_buffer(t->loop);
+    if (UNLIKELY(buffer == NULL)) {
+        return 1;
+    }
+    ssize_t n = sock_recv(t->fd, buffer, SOCK_READ_MAX);
     if (n > 0) {
         *data = PyBytes_FromStringAndSize(buffer, n);
     }
     return n;
 }
 
-/* Large ones go straight into the bytes object, which is shrunk in place. */
+/* The bytes object is full: what else is there, up to asyncio's most.  The sum; what cannot be read now comes with the next event. */
+static COLD ssize_t
+sock_read_rest(Transport *t, PyObject **data, ssize_t n)
+{
+    char *buffer = loop_read_buffer(t->loop);
+    ssize_t more = buffer == NULL ? 0 : sock_recv(t->fd, buffer, SOCK_READ_MAX - (size_t)n);
+    PyErr_Clear();
+    if (more <= 0) {
+        return n;
+    }
+    if (_PyBytes_Resize(data, n + more) == 0) {
+        memcpy(PyBytes_AS_STRING(*data) + n, buffer, (size_t)more);
+    }
+    return n + more;
+}
+
+/* Straight into the bytes object, which is shrunk in place: a large copy saved. */
 static ssize_t
 sock_read_large(Transport *t, PyObject **data)
 {
@@ -100,6 +122,9 @@ sock_read_large(Transport *t, PyObject **data)
     if ((size_t)n < t->read_size) {
         (void)_PyBytes_Resize(&bytes, n); /* NULL when it fails */
     }
+    else if (n < SOCK_READ_MAX) {
+        n = sock_read_rest(t, &bytes, n);
+    }
     *data = bytes;
     return n;
 }
@@ -109,7 +134,7 @@ sock_read_data(Transport *t)
 {
     Loop *loop = t->loop;
     PyObject *data = NULL;
-    ssize_t n = t->read_size <= SOCK_READ_MIN ? sock_read_small(t, &data) : sock_read_large(t, &data);
+    ssize_t n = t->read_size <= SOCK_READ_SMALL ? sock_read_small(t, &data) : sock_read_large(t, &data);
     if (UNLIKELY(n <= 0)) {
         return sock_on_no_data(t, n);
     }
@@ -131,20 +156,19 @@ sock_read_data(Transport *t)
     return rc;
 }
 
-/* To a protocol in C: small reads through the stack, large ones through the loop's buffer. */
+/* To a protocol in C.  While it has the bytes it may run any code, which may read other descriptors: the buffer is not the loop's meanwhile. */
 static int
 sock_read_to_sink(Transport *t)
 {
     Loop *loop = t->loop;
-    char small[SOCK_READ_MIN], *buffer = small;
-    if (t->read_size > SOCK_READ_MIN && (buffer = loop_read_buffer(loop)) == NULL) {
+    char *buffer = loop_read_buffer(loop);
+    if (UNLIKELY(buffer == NULL)) {
         return transport_fatal_error(t, "Fatal read error on socket transport");
     }
-    ssize_t n = sock_recv(t->fd, buffer, t->read_size);
+    ssize_t n = sock_recv(t->fd, buffer, SOCK_READ_MAX);
     if (UNLIKELY(n <= 0)) {
         return sock_on_no_data(t, n);
     }
-    sock_adapt_read_size(t, (size_t)n);
     const char *report = t->protocol.sink->report;
     int rc = protocol_try_bytes(&t->protocol, buffer, (size_t)n);
     if (LIKELY(rc > 0)) {
@@ -157,7 +181,9 @@ sock_read_to_sink(Transport *t)
     if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
         return -1;
     }
+    loop->read_buffer = NULL;
     rc = protocol_call_on_bytes(&t->protocol, buffer, (size_t)n);
+    loop_return_read_buffer(loop, buffer);
     if (UNLIKELY(rc < 0)) {
         rc = transport_fatal_error(t, report);
     }
@@ -176,7 +202,7 @@ sock_read_into_buffer(Transport *t)
     if (context_enter(loop, &t->context) < 0) {
         return -1;
     }
-    if (protocol_call_get_buffer(loop->st, &t->protocol, &view) < 0) {
+    if (protocol_call_get_buffer(loop->st, &t->protocol, -1, &view) < 0) {
         rc = transport_fatal_error(t, "Fatal error: protocol.get_buffer() call failed.");
         n = -EAGAIN;
     }
@@ -366,7 +392,7 @@ sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     if (t == NULL) {
         return NULL;
     }
-    t->read_size = SOCK_READ_MIN;
+    t->read_size = SOCK_READ_SMALL;
     if (loop_ready_push(loop, sock_transport_on_start, (PyObject *)t, waiter) < 0) {
         fdtable_unset(loop->st, fd, t);
         t->fd = -1; /* the caller keeps it */

@@ -60,20 +60,56 @@ stream_protocol_on_bytes(PyObject *self, const char *bytes, size_t n)
     return rc;
 }
 
+/* The plain reader of a plain protocol: new reference, or NULL. */
+static inline StreamReader *
+stream_protocol_plain_reader(StreamProtocol *p, struct state *st)
+{
+    if (UNLIKELY(!stream_protocol_is_plain(st, (PyObject *)p) || p->reader_ref == NULL || !PyWeakref_CheckRefExact(p->reader_ref))) {
+        return NULL;
+    }
+    PyObject *reader = stream_protocol_reader(p);
+    if (UNLIKELY(reader != NULL && !stream_reader_is_plain(st, reader))) {
+        Py_CLEAR(reader);
+    }
+    return (StreamReader *)reader;
+}
+
 /* Into the buffer of a plain reader that has room: a wake-up of our task is the most that follows. */
 static int
 stream_protocol_try_bytes(PyObject *self, const char *bytes, size_t n)
 {
-    StreamProtocol *p = (StreamProtocol *)self;
     struct state *st = state_of(self);
-    if (UNLIKELY(!stream_protocol_is_plain(st, self) || p->reader_ref == NULL || !PyWeakref_CheckRefExact(p->reader_ref))) {
-        return 0;
-    }
-    PyObject *reader = stream_protocol_reader(p);
+    StreamReader *reader = stream_protocol_plain_reader((StreamProtocol *)self, st);
     if (UNLIKELY(reader == NULL)) {
         return 0;
     }
-    int rc = stream_reader_is_plain(st, reader) ? stream_reader_try_feed((StreamReader *)reader, st, bytes, n) : 0;
+    int rc = stream_reader_try_feed(reader, st, bytes, n);
+    Py_DECREF(reader);
+    return rc;
+}
+
+static int
+stream_protocol_hold(PyObject *self, const char *bytes, size_t n)
+{
+    StreamReader *reader = stream_protocol_plain_reader((StreamProtocol *)self, state_of(self));
+    if (UNLIKELY(reader == NULL)) {
+        return 0;
+    }
+    int rc = reader->eof || reader->buffer.shown != NULL ? 0 : stream_buffer_append(&reader->buffer, bytes, n) < 0 ? -1 : 1;
+    Py_DECREF(reader);
+    return rc;
+}
+
+static int
+stream_protocol_tell(PyObject *self)
+{
+    struct state *st = state_of(self);
+    PyObject *reader = stream_protocol_reader((StreamProtocol *)self);
+    if (UNLIKELY(reader == NULL || !PyObject_TypeCheck(reader, st->StreamReader_type))) {
+        Py_XDECREF(reader);
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int rc = stream_reader_after_feed((StreamReader *)reader, st);
     Py_DECREF(reader);
     return rc;
 }
@@ -82,6 +118,8 @@ static const struct sink stream_protocol_sink = {
     .on_bytes = stream_protocol_on_bytes,
     .report = "Fatal error: protocol.data_received() call failed.",
     .try_bytes = stream_protocol_try_bytes,
+    .hold = stream_protocol_hold,
+    .tell = stream_protocol_tell,
 };
 
 static int

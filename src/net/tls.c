@@ -478,6 +478,13 @@ tls_flush_backlog(TLSProtocol *p)
     return tls_do_shutdown(p);
 }
 
+/* The peer has ended it, not we, and the protocol has paused reading before it had all: the rest waits for resume_reading(). */
+static inline bool
+tls_has_undelivered(const TLSProtocol *p)
+{
+    return p->reading_paused && !p->engine.exhausted && !p->engine.ended && p->app_transport != NULL && !p->app_transport->closed;
+}
+
 /* Flushing: deliver what has come, send what was written. */
 static int
 tls_do_flush(TLSProtocol *p)
@@ -485,7 +492,7 @@ tls_do_flush(TLSProtocol *p)
     if (tls_read(p) < 0) {
         return -1;
     }
-    if (p->state != TLS_FLUSHING) {
+    if (p->state != TLS_FLUSHING || tls_has_undelivered(p)) {
         return 0;
     }
     return tls_is_pulled(p) ? transport_flush(p->raw) : tls_flush_backlog(p);

@@ -15,7 +15,7 @@
  * The user's protocol sees connection_made -> data_received* -> [eof_received] -> connection_lost (enum tls_app); connection_lost in a later pass.
  *
  * Reading (tls_read.c): ciphertext arrives by the sink or by data_received, goes through the engine (net/tls_engine.h) and is delivered whole, as
- * for plain connections.  While the user's protocol has paused reading nothing is decrypted; when more than the read water mark waits, the
+ * for plain connections: in one data_received however many records it was; a BufferedProtocol's buffer is filled once a pass, as by asyncio.  While the user's protocol has paused reading nothing is decrypted; when more than the read water mark waits, the
  * transport below is paused.
  *
  * Writing (tls_write.c): what is written waits as plaintext in the backlog.  A socket's transport asks for ciphertext (sink.on_room) when it
@@ -76,6 +76,7 @@ typedef struct TLSProtocol {
     uint8_t n_busy; /* calls of the engine going on: it is not closed inside of one */
     bool server_side, handshaken, eof_received, close_sent;
     uint8_t linger; /* enum tls_linger */
+    bool reads_on;    /* an entry is to fill the next buffer of a BufferedProtocol (net/tls_read.c) */
     bool forgettable; /* close() was called again: nobody asks for anything any more (tls_forget) */
     bool reading_paused, writing_paused;             /* by, of the user's protocol */
     bool below_reading_paused, below_writing_paused; /* of, by the transport below */
@@ -99,6 +100,7 @@ static int tls_load(struct state *st) MUST_CHECK;
 static int tls_on_made(TLSProtocol *p, PyObject *transport) MUST_CHECK;
 static int tls_on_bytes(PyObject *self, const char *bytes, size_t n_bytes) MUST_CHECK; /* sink */
 static int tls_on_room(PyObject *self) MUST_CHECK;                                     /* sink */
+static int tls_go_on(TLSProtocol *p) MUST_CHECK; /* what the state does with input */
 static int tls_on_eof(TLSProtocol *p) MUST_CHECK; /* 1: keep the transport below open; 0; -1 */
 static int tls_on_lost(TLSProtocol *p, PyObject *exception) MUST_CHECK;
 static int tls_on_timer(Loop *loop, PyObject *self, PyObject *arg); /* ready entry */
