@@ -19,7 +19,7 @@ MACHINERY = {
     "_add_reader", "_adjust_leftover_buffer", "_buffer_factory", "_buffer_size", "_call_connection_lost", "_close", "_get_sendmsg_buffer", "_maybe_pause_protocol",
     "_maybe_resume_protocol", "_read_ready", "_read_ready__data_received", "_read_ready__get_buffer", "_read_ready__on_eof", "_read_ready_cb",
     "_sendto_ready", "_set_write_buffer_limits", "_write_ready", "_write_send", "_write_sendmsg", "_attach", "_detach", "_clients", "_transports",
-    "_header_size", "_context", "_call_in_context", "_call_in_ctx",
+    "_header_size", "_context", "_add_writer", "_call_soon",
 }
 
 
@@ -104,6 +104,8 @@ def test_every_method_called(t):
                 for name, args in CALLS.items():
                     if name == "abort" and kind in ("datagram", "write_pipe", "child_stdin"):
                         continue  # after write_eof() asyncio's write pipe stumbles over a second end
+                    if name == "close" and kind == "child":
+                        continue  # asyncio's may reap the child before its watcher does, and says so
                     if not hasattr(made[kind], name):
                         t.say(kind, name, "missing")
                         continue
