@@ -42,6 +42,7 @@ from glob import glob  # noqa: E402
 
 from setuptools import Extension, setup  # noqa: E402
 from setuptools.command.build_ext import build_ext  # noqa: E402
+from setuptools.command.build_py import build_py  # noqa: E402
 
 # What every flavour has.  Python's own headers are 'system' headers, so that our warnings are only about our code.  Of
 # -Wextra's warnings three are meaningless in an extension: unused arguments (the calling conventions fix the parameter
@@ -88,6 +89,30 @@ class build_inplace_ext(build_ext):
         super().copy_extensions_to_source()
 
 
+class build_py_with_pth(build_py):
+    """build_py that also puts asyncloop.pth at the root of what is installed, so in site-packages: wheels take all of build_lib; what
+    an editable wheel is packed from is the folder to which `install` then points.  It is listed in the wheel's RECORD, and so uninstalled.
+    """
+
+    PTH = "asyncloop.pth"
+
+    def _target(self):
+        root = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
+        return os.path.join(root, self.PTH)
+
+    def run(self):
+        super().run()
+        self.mkpath(os.path.dirname(self._target()))
+        self.copy_file(self.PTH, self._target(), preserve_mode=False)
+
+    def get_outputs(self, include_bytecode=True):
+        outputs = super().get_outputs(include_bytecode)
+        return outputs if self.editable_mode else [*outputs, self._target()]
+
+    def get_source_files(self):
+        return [*super().get_source_files(), self.PTH]
+
+
 def build_base():
     """build/<flavour>-<Python tag>, e.g. build/release-cpython-313-x86_64-linux-gnu."""
     tag = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
@@ -107,6 +132,6 @@ setup(
             extra_link_args=link_flags,
         )
     ],
-    cmdclass={"build_ext": build_inplace_ext},
+    cmdclass={"build_ext": build_inplace_ext, "build_py": build_py_with_pth},
     options={"build": {"build_base": build_base()}},
 )

@@ -1,6 +1,6 @@
-"""python -m asyncloop SCRIPT [ARGS] | -m MODULE [ARGS]: run an unmodified program on asyncloop.
+"""python -m asyncloop [--keep-uvloop] SCRIPT | -m MODULE | -c CODE | - [ARGS]: run an unmodified program on asyncloop.
 
-The program finds what plain `python` would have given it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  An exception that
+Its child processes that are Python run on asyncloop too, and uvloop's ways to a loop give ours (_asyncloop_boot.py).  The program finds what plain `python` would have given it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  An exception that
 leaves it goes to Python's own machinery; only the frames of this file and of the runner beneath are taken off its traceback.
 """
 
@@ -9,19 +9,37 @@ from __future__ import annotations
 import builtins
 import importlib.machinery
 import io
+import linecache
 import os
 import pkgutil
 import runpy
 import sys
+import textwrap
+from collections.abc import Callable
 from types import CodeType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
-from . import install
+import _asyncloop_boot
 
-USAGE = """usage: python -m asyncloop SCRIPT [ARGS]
-       python -m asyncloop -m MODULE [ARGS]
+from . import __version__, install
 
-Runs an asyncio program, unchanged, on asyncloop's event loop."""
+USAGE = """usage: python -m asyncloop [--keep-uvloop] [--] SCRIPT [ARGS]
+       python -m asyncloop [--keep-uvloop] -m MODULE [ARGS]
+       python -m asyncloop [--keep-uvloop] -c CODE [ARGS]
+       python -m asyncloop [--keep-uvloop] - [ARGS]
+       python -m asyncloop --help | --version
+"""
+
+HELP = """
+Runs an asyncio program, unchanged, on asyncloop's event loop; - is a program on standard input.
+Python's own options come before -m asyncloop.
+
+--keep-uvloop   uvloop.new_event_loop, uvloop.run, uvloop.install and uvloop's policy give
+                uvloop's loop; without this option they give asyncloop's
+
+ASYNCLOOP=1 is set for the program's child processes: where asyncloop is installed, a Python
+with that variable runs on it as well.
+"""
 
 _run_module_as_main: Any = getattr(runpy, "_run_module_as_main")
 
@@ -79,6 +97,39 @@ def _run_script(script: str) -> None:
     exec(code, module.__dict__)
 
 
+def _run_module(name: str) -> None:
+    _new_main_module()
+    _run_module_as_main(name)
+
+
+def _run_text(source: str | bytes, filename: str, lines: list[str]) -> None:
+    """What -c and - are: a program that is in no file; lines: what a traceback shows of it."""
+    _replace_path0("")
+    module = _new_main_module()
+    module.__dict__["__loader__"] = importlib.machinery.BuiltinImporter
+    if filename == "<stdin>":
+        module.__dict__["__file__"] = filename
+        if sys.version_info < (3, 15):
+            module.__dict__["__cached__"] = None
+    if lines:
+        linecache.cache[filename] = (1, None, lines, filename)
+    code = compile(source, filename, "exec", dont_inherit=True)
+    if lines and hasattr(linecache, "_register_code"):  # 3.14 and later: for tracebacks only, not for warnings
+        del linecache.cache[filename]
+        linecache._register_code(code, "".join(lines), filename)
+    exec(code, module.__dict__)
+
+
+def _run_command(text: str) -> None:
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    _run_text(text + "\n", "<string>", text.splitlines(True) if sys.version_info >= (3, 13) else [])
+
+
+def _run_stdin(_: str) -> None:
+    _run_text(sys.stdin.buffer.read(), "<stdin>", [])
+
+
 def _without_our_frames(tb: TracebackType | None) -> TracebackType | None:
     while tb is not None and tb.tb_frame.f_code.co_filename == _python_name.__code__.co_filename:
         tb = tb.tb_next
@@ -104,25 +155,54 @@ def _hide_our_frames(exc: BaseException) -> None:
     sys.excepthook = hook_once
 
 
+def _usage_error(text: str) -> NoReturn:
+    print(f"{text}\n{USAGE}Try `python -m asyncloop --help' for more information.", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(args: list[str]) -> tuple[Callable[[str], None], str, list[str], bool]:
+    """What runs the program, what it is to run, the program's sys.argv, and whether uvloop is kept."""
+    keep_uvloop = False
+    while args:
+        word, *rest = args
+        if word == "--keep-uvloop":
+            keep_uvloop, args = True, rest
+            continue
+        if word in ("-h", "--help"):
+            print(USAGE + HELP, end="")
+            sys.exit()
+        if word in ("-V", "--version"):
+            print(f"asyncloop {__version__}")
+            sys.exit()
+        if word[:2] in ("-m", "-c"):
+            kind, value = word[:2], word[2:]
+            if not value:
+                if not rest:
+                    _usage_error(f"Argument expected for the {kind} option")
+                value, *rest = rest
+            return _run_module if kind == "-m" else _run_command, value, [kind, *rest], keep_uvloop
+        if word == "-":
+            return _run_stdin, word, args, keep_uvloop
+        if word == "--":
+            if not rest:
+                break
+            return _run_stdin if rest[0] == "-" else _run_script, rest[0], rest, keep_uvloop
+        if word.startswith("-"):
+            _usage_error(f"Unknown option: {word}")
+        return _run_script, word, args, keep_uvloop
+    _usage_error("No program given")
+
+
 def main() -> None:
-    args = sys.argv[1:]
-    if args[:1] in (["-h"], ["--help"]):
-        print(USAGE)
-        return
-    if not args or (args[0].startswith("-") and (args[0] != "-m" or len(args) < 2)):
-        print(USAGE, file=sys.stderr)
-        sys.exit(2)
+    run, what, argv, keep_uvloop = _parse(sys.argv[1:])
+    _asyncloop_boot.take_uvloop(keep=keep_uvloop)
+    os.environ[_asyncloop_boot.VARIABLE] = _asyncloop_boot.KEEP_UVLOOP if keep_uvloop else "1"
     install()
+    sys.argv = argv
     # Keep this module's own namespace alive while the program runs: it is no longer in sys.modules under any name.
     ours = sys.modules["__main__"]
     try:
-        if args[0] == "-m":
-            sys.argv = ["-m", *args[2:]]
-            _new_main_module()
-            _run_module_as_main(args[1])
-        else:
-            sys.argv = args
-            _run_script(args[0])
+        run(what)
     except SystemExit:
         raise
     except BaseException as exc:

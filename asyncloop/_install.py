@@ -1,6 +1,6 @@
 """install() and uninstall(): make asyncloop what an unmodified program gets from asyncio.
 
-install() sets the policy and rebinds asyncio's functions and classes to their C twins, in the package `asyncio` and in the module that defines them; code
+install() sets the policy and rebinds asyncio's functions and classes, that of the loop among them, to their C twins, in the package `asyncio` and in the module that defines them; code
 that imported a name earlier keeps asyncio's.  What stood in each place is remembered, and uninstall() puts it back, unless somebody else has put something
 there meanwhile.
 
@@ -10,11 +10,14 @@ they are: `asyncio.tasks._CTask` is still asyncio's.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import threading
+from asyncio import unix_events
 from typing import Any
 
 from . import _asyncloop
+from .loop import Loop
 
 # Our twin's name, which is asyncio's name too, and the modules where it is bound.
 _HELPERS = {
@@ -59,7 +62,10 @@ _HELPERS = {
     "start_unix_server": ("asyncio", "asyncio.streams"),
 }
 
-# (module, name, what was there, what we put there), and (policy before, our policy): empty when not installed.
+# The loop's class, under asyncio's names for its own.
+_LOOPS = ("SelectorEventLoop", "EventLoop")  # the second from 3.13 on
+
+# (module or class, name, what was there, what we put there), and (policy before, our policy): empty when not installed.
 _rebound: list[tuple[Any, str, Any, Any]] = []
 _policies: list[tuple[Any, Any]] = []
 # Around both functions: of two threads in them the one would take the other's half for the whole.
@@ -71,8 +77,28 @@ def _twin(name: str) -> Any:
     return getattr(_asyncloop, name, None) or getattr(importlib.import_module(__package__), name, None)
 
 
+def _rebind(where: Any, name: str, value: Any) -> None:
+    """Set a name that is there, and remember what it was."""
+    if hasattr(where, name):
+        _rebound.append((where, name, getattr(where, name), value))
+        setattr(where, name, value)
+
+
+def _rebind_loops() -> None:
+    """asyncio's names of its loop's class mean ours, which then answers for both kinds; and asyncio's default policies make ours, whenever and by
+    whomever they were made: so their class is not replaced but told."""
+    _rebind(Loop, "_stands_for", getattr(unix_events, "_UnixSelectorEventLoop"))
+    for name in _LOOPS:
+        _rebind(asyncio, name, Loop)
+        _rebind(unix_events, name, Loop)
+    if _policies:
+        from . import _policy
+
+        _rebind(_policy.DEFAULT, "_loop_factory", Loop)
+
+
 def install(*, helpers: bool = True) -> None:
-    """Set the policy, and rebind asyncio's helpers (sleep, gather, Queue, Task …) to our twins unless helpers is false.
+    """Set the policy, and rebind asyncio's helpers (sleep, gather, Queue, Task …) and its loop's class to ours unless helpers is false.
 
     Does nothing that is done already.  Call it before the modules are imported that take names out of asyncio (`from asyncio import Queue`).
     """
@@ -92,9 +118,8 @@ def install(*, helpers: bool = True) -> None:
                 if twin is None:
                     continue
                 for module in map(importlib.import_module, modules):
-                    if hasattr(module, name):
-                        _rebound.append((module, name, getattr(module, name), twin))
-                        setattr(module, name, twin)
+                    _rebind(module, name, twin)
+            _rebind_loops()
 
 
 def uninstall() -> None:

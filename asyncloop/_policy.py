@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .loop import Loop
 
-if sys.version_info >= (3, 14):
-    _BASE = (events, "_BaseDefaultEventLoopPolicy")
-else:
-    # With the child watcher, which asyncio.create_subprocess_exec asks the policy for.
-    _BASE = (unix_events, "_UnixDefaultEventLoopPolicy")
+# Up to 3.13 with the child watcher, which asyncio.create_subprocess_exec asks the policy for.
+_BASE = (unix_events, "_UnixDefaultEventLoopPolicy")
 
 if not hasattr(*_BASE):
     raise ImportError(f"asyncio has no event loop policies in Python {sys.version_info[0]}.{sys.version_info[1]}")
@@ -34,6 +31,7 @@ class EventLoopPolicy(_Base):
 
 
 EventLoopPolicy.__module__ = "asyncloop"
+DEFAULT: Any = _Base
 
 
 def get_policy() -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import selectors
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from typing import Any, TypeVarTuple, Unpack
 
 from . import _asyncloop
 from ._datagram import DatagramMixin
+from ._loop_class import LoopClass, ShownClass, is_replaceable
 from ._process import ProcessMixin
 from ._unix import UnixMixin
 
@@ -78,16 +80,24 @@ def _is_numeric_port(port: object) -> bool:
 
 
 # typeshed's AbstractEventLoop still gives create_datagram_endpoint the reuse_address that Python 3.11 took away.
-class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.AbstractEventLoop):  # type: ignore[misc]
+class Loop(  # type: ignore[misc]
+    ShownClass, UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.AbstractEventLoop, metaclass=LoopClass
+):
     """asyncio's event loop in C.
 
     Made by asyncloop.new_event_loop(); a subclass may override what asyncio lets a subclass override.
+    selector: one of the selectors module's own with nothing registered, which is closed with the loop; the loop waits by epoll all the same.
+    Raises: TypeError (any other selector).
     """
+
+    # asyncio's class in whose place this one stands while install() is in force (_loop_class.py).
+    _stands_for: type | None = None
+    _given_selector: selectors.BaseSelector | None = None
 
     # asyncio's default_exception_handler and its callers look at this one: the handle being run in debug mode.
     _current_handle: Any = None
 
-    def __init__(self) -> None:
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         super().__init__()
         self._exception_handler: Any = None
         self._default_executor: ThreadPoolExecutor | None = None
@@ -96,6 +106,14 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
         self._asyncgens_shutdown_called = False
         self._signal_handlers: dict[int, asyncio.Handle] = {}
         self._unix_server_sockets = {}
+        if selector is not None:
+            if not is_replaceable(selector):
+                self.close()
+                raise TypeError(
+                    f"asyncloop's loop waits by epoll and cannot use {selector!r}; only asyncio's own loop can: "
+                    "a class for such a selector is to be derived before asyncloop.install()"
+                )
+            self._given_selector = selector
 
     def close(self) -> None:
         """Close the loop: drop what is scheduled, remove signal handlers, shut the default executor down without waiting.
@@ -117,6 +135,8 @@ class Loop(UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.Abst
             executor, self._default_executor = self._default_executor, None
             if executor is not None:
                 executor.shutdown(wait=False)
+            if self._given_selector is not None:
+                self._given_selector.close()
 
     __repr__ = _Base.__repr__
     __del__ = _Base.__del__

@@ -13,6 +13,7 @@ import warnings
 
 import pytest
 
+import hooked
 import kits
 import sidebyside
 
@@ -168,6 +169,12 @@ def new_loop(kit):
 @pytest.fixture
 def loop(new_loop):
     return new_loop()
+
+
+@pytest.fixture(scope="session")
+def hooked_python(tmp_path_factory):
+    """The path of a Python that honours ASYNCLOOP in its environment."""
+    return hooked.python(str(tmp_path_factory.mktemp("hooked") / "env"))
 
 
 @pytest.fixture

@@ -279,6 +279,7 @@ def child_env(**extra):
     path += [os.path.dirname(os.path.abspath(__file__))]
     old = os.environ.get("PYTHONPATH")
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(path + ([old] if old else [])))
+    env.pop("ASYNCLOOP", None)  # these tests may themselves run under `python -m asyncloop`
     env.update(extra)
     return env
 

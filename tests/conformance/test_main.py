@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+import asyncloop
 from sidebyside import PATIENCE, child_env
 
 
@@ -194,17 +195,56 @@ def test_folder_without_main(place):
     assert expected.returncode == 1
 
 
-@pytest.mark.parametrize("args", [[], ["-x"], ["-m"], ["--version"]])
-def test_usage_error(place, args):
+@pytest.mark.parametrize("args, text", [
+    ([], "No program given"), (["--"], "No program given"), (["--keep-uvloop"], "No program given"), (["-x"], "Unknown option: -x"),
+    (["--keep-uvlop", "paths.py"], "Unknown option: --keep-uvlop"), (["-W", "error", "paths.py"], "Unknown option: -W"),
+    (["-m"], "Argument expected for the -m option"), (["-c"], "Argument expected for the -c option"),
+])
+def test_usage_error(place, args, text):
     got = python(place, "-m", "asyncloop", *args)
     assert (got.returncode, got.stdout) == (2, "")
-    assert got.stderr.startswith("usage: python -m asyncloop SCRIPT")
+    first, second, *_ = got.stderr.splitlines()
+    assert first == text and second.startswith("usage: python -m asyncloop ")
+    if args and args[-1] in ("-m", "-c"):
+        assert python(place, *args).stderr.splitlines()[0] == first
 
 
-def test_help(place):
-    got = python(place, "-m", "asyncloop", "--help")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(place, option):
+    got = python(place, "-m", "asyncloop", option)
     assert (got.returncode, got.stderr) == (0, "")
-    assert got.stdout.startswith("usage: python -m asyncloop SCRIPT")
+    assert got.stdout.startswith("usage: python -m asyncloop ") and "--keep-uvloop" in got.stdout and "ASYNCLOOP=1" in got.stdout
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(place, option):
+    got = python(place, "-m", "asyncloop", option)
+    assert (got.returncode, got.stdout, got.stderr) == (0, f"asyncloop {asyncloop.__version__}\n", "")
+
+
+WHAT_A_TEXT_SEES = ("import sys; print(__name__, globals().get('__file__'), __package__, __spec__, __doc__, __loader__, sys.argv, repr(sys.path[0]), "
+                    "sorted(globals()), sys.modules['__main__'].__dict__ is globals())")
+TEXTS = [WHAT_A_TEXT_SEES, "print(1)\nprint(2)", "  print('indented')\n  print('too')", "1/0", "def f():\n    1/0\n\nf()", "if x\n", "import sys; sys.exit(3)", "import sys; sys.exit('end')",
+         "raise KeyboardInterrupt", "import sys\nprint(sys.stdin.read())", "import warnings; warnings.warn('careful')", "", "'\u00e9\u4e16'; print(ascii('\u00e9'))",
+         "import paths_helper", "def f(x: undefined_name): pass"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_command(place, text):
+    args = ["-c", text, "a", "-c", "--", "--help"]
+    assert seen(python(place, "-m", "asyncloop", *args, stdin="")) == seen(python(place, *args, stdin=""))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_stdin(place, text):
+    args = ["-", "x", "-m"]
+    assert seen(python(place, "-m", "asyncloop", *args, stdin=text)) == seen(python(place, *args, stdin=text))
+
+
+@pytest.mark.parametrize("args", [["--", "paths.py", "--", "-x"], ["--", "boom.py"], ["-mmod", "-x"], ["-mmod_boom"],
+                                  ["-c" + WHAT_A_TEXT_SEES, "1"], ["--", "-"]], ids=" ".join)
+def test_other_spellings(place, args):
+    assert seen(python(place, "-m", "asyncloop", *args, stdin=WHAT_A_TEXT_SEES)) == seen(python(place, *args, stdin=WHAT_A_TEXT_SEES))
 
 
 PROGRAM = """

@@ -1,12 +1,18 @@
 """What `import asyncloop` offers: names, the ways in, install and uninstall, and that importing warns of nothing."""
+import abc
 import asyncio
 import importlib
 import importlib.metadata
 import os
 import pkgutil
+import selectors
+import socket
 import subprocess
 import sys
 import threading
+import types
+import typing
+import warnings
 
 import pytest
 
@@ -367,6 +373,8 @@ def rebound(before):
     """The public names in asyncio's modules that mean one of the helpers that we have a twin of: (module, name) -> twin."""
     twins = {name: getattr(asyncloop, name) for name in HELPERS if hasattr(asyncloop, name) and name in vars(asyncio)}
     originals = {name: before["asyncio", name] for name in twins}
+    for name in {"SelectorEventLoop", "EventLoop"} & vars(asyncio).keys():
+        twins[name], originals[name] = asyncloop.Loop, before["asyncio", name]
     return {(module, name): twins[helper] for (module, name), value in before.items() if not name.startswith("_")
             for helper, original in originals.items() if value is original and twins[helper] is not original}
 
@@ -375,7 +383,7 @@ def test_install_and_uninstall(uninstalled):
     asyncio.events._event_loop_policy = None
     before = bindings()
     expected = rebound(before)
-    assert {("asyncio", "sleep"), ("asyncio.streams", "sleep"), ("asyncio.futures", "Future"), ("asyncio", "Task")} <= set(expected)
+    assert {("asyncio", "sleep"), ("asyncio.streams", "sleep"), ("asyncio", "SelectorEventLoop"), ("asyncio.unix_events", "SelectorEventLoop"), ("asyncio.futures", "Future"), ("asyncio", "Task")} <= set(expected)
     asyncloop.install()
     after = bindings()
     policy = set()
@@ -517,6 +525,166 @@ def test_program_after_install(uninstalled):
     assert asyncio.run(main()) == (asyncloop.Loop, [1, 2])
     asyncloop.uninstall()
     assert asyncio.run(main())[0] is not asyncloop.Loop
+
+
+# --- the loop's class
+
+
+def default_policy():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # policies are deprecated from 3.14 on
+        return asyncio.DefaultEventLoopPolicy
+
+
+def closed(loop):
+    loop.close()
+    return loop
+
+
+NATIVE = asyncio.SelectorEventLoop
+NAMES = [name for name in ("SelectorEventLoop", "EventLoop") if hasattr(asyncio, name)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loops_class_is_ours_when_installed(uninstalled, name):
+    asyncloop.install()
+    cls = getattr(asyncio, name)
+    assert cls is asyncloop.Loop is getattr(asyncio.unix_events, name)
+    assert type(closed(cls())) is type(closed(asyncio.new_event_loop())) is asyncloop.Loop
+    asyncloop.uninstall()
+    assert getattr(asyncio, name) is getattr(asyncio.unix_events, name) is NATIVE
+
+
+def test_isinstance_of_loops_both_ways(uninstalled):
+    ours, native = closed(asyncloop.new_event_loop()), closed(NATIVE())
+    child, native_child = type("Child", (asyncloop.Loop,), {}), type("NativeChild", (NATIVE,), {})
+
+    def answers():
+        return (isinstance(ours, asyncloop.Loop), isinstance(native, asyncloop.Loop), isinstance(ours, NATIVE), issubclass(NATIVE, asyncloop.Loop),
+                issubclass(native_child, asyncloop.Loop), isinstance(native, child), issubclass(native_child, child), isinstance(5, asyncloop.Loop))
+
+    before = answers()
+    assert before == (True, False, False, False, False, False, False, False)
+    asyncloop.install()
+    assert answers() == (True, True, True, True, True, False, False, False)
+    assert issubclass(child, asyncio.SelectorEventLoop) and isinstance(closed(child()), asyncio.SelectorEventLoop)
+    assert isinstance(ours, asyncio.BaseEventLoop) and repr(ours) == repr(native)
+    with pytest.raises(TypeError):
+        issubclass(5, asyncio.SelectorEventLoop)
+    asyncloop.uninstall()
+    assert answers() == before and type(ours) is ours.__class__ is asyncloop.Loop
+
+
+def test_class_derived_from_the_loops_class(uninstalled):
+    asyncloop.install()
+
+    class Mine(asyncio.SelectorEventLoop):
+        def __init__(self, word):
+            super().__init__()
+            self.word = word
+
+        def time(self):
+            return super().time() + 1000
+
+    loop = Mine("word")
+    assert isinstance(loop, asyncloop.Loop) and loop.__class__ is Mine and loop.word == "word"
+    assert loop.run_until_complete(_loop_and_task())[0] is loop
+    loop.close()
+
+
+def test_class_derived_from_the_loops_class_and_others():
+    class Shape(abc.ABC):
+        pass
+
+    class HasTime(typing.Protocol):
+        def time(self): ...
+
+    T = typing.TypeVar("T")
+    for others in (Shape,), (HasTime,), (typing.Generic[T],), (Shape, typing.Generic[T]):
+        for base in asyncloop.Loop, NATIVE:
+            loop = types.new_class("Mine", (base, *others))()
+            assert isinstance(loop, base)
+            loop.close()
+
+
+@pytest.mark.parametrize("innard", ["_run_once", "_add_reader", "_process_events"])
+def test_class_that_overrides_innards_is_asyncios(uninstalled, innard):
+    """As those of trio-asyncio and of loops with a clock of their own: ours has nothing that would call these."""
+    asyncloop.install()
+
+    calls = []
+
+    def override(self, *args):
+        calls.append(args)
+        return getattr(NATIVE, innard)(self, *args)
+
+    cls = type("Mine", (asyncio.SelectorEventLoop,), {innard: override})
+    assert issubclass(cls, NATIVE) and issubclass(cls, asyncio.SelectorEventLoop)
+    loop = cls()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert calls
+
+
+class OwnSelector(selectors.SelectSelector):
+    pass
+
+
+@pytest.mark.parametrize("make", [selectors.DefaultSelector, selectors.SelectSelector, selectors.PollSelector])
+def test_a_selector_of_the_standard_library(uninstalled, make):
+    asyncloop.install()
+    for call in asyncio.SelectorEventLoop, lambda s: asyncio.SelectorEventLoop(selector=s), type("Child", (asyncio.SelectorEventLoop,), {}):
+        selector = make()
+        loop = call(selector)
+        assert isinstance(loop, asyncloop.Loop) and type(loop) is not NATIVE
+        assert loop.run_until_complete(_loop_and_task())[0] is loop
+        assert selector.get_map() is not None
+        loop.close()
+        assert selector.get_map() is None  # as asyncio's loop closes it
+
+
+def test_a_selector_of_the_program_is_really_used(uninstalled):
+    asyncloop.install()
+    selector, ends = selectors.DefaultSelector(), socket.socketpair()
+    selector.register(ends[0], selectors.EVENT_READ)
+    for each in OwnSelector(), selector:
+        loop = asyncio.SelectorEventLoop(each)
+        assert type(loop) is NATIVE and loop._selector is each
+        assert loop.run_until_complete(_loop_and_task())[0] is loop
+        loop.close()
+    for end in ends:
+        end.close()
+
+
+def test_a_selector_that_cannot_be_used_is_an_error(uninstalled):
+    asyncloop.install()
+    with OwnSelector() as selector, pytest.raises(TypeError, match="asyncloop's loop waits by epoll and cannot use <.*OwnSelector object"):
+        type("Child", (asyncio.SelectorEventLoop,), {})(selector)
+    asyncloop.uninstall()
+    with OwnSelector() as selector, pytest.raises(TypeError, match="cannot use <.*OwnSelector object"):
+        asyncloop.Loop(selector)
+
+
+@pytest.mark.skipif(not HAS_POLICIES, reason="this Python's asyncio has no policies")
+def test_default_policies_make_our_loops(uninstalled):
+    """Those made earlier and those of classes derived from asyncio's too."""
+    cls = default_policy()
+    earlier = cls()
+
+    class Derived(cls):
+        pass
+
+    class Own(cls):
+        _loop_factory = NATIVE
+
+    asyncloop.install()
+    assert isinstance(asyncio.events._event_loop_policy, default_policy())
+    for policy in earlier, cls(), default_policy()(), Derived():
+        assert type(closed(policy.new_event_loop())) is asyncloop.Loop
+    assert type(closed(Own().new_event_loop())) is NATIVE
+    asyncloop.uninstall()
+    for policy in earlier, cls(), Derived():
+        assert type(closed(policy.new_event_loop())) is NATIVE
 
 
 # --- where it cannot be built

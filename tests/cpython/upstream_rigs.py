@@ -139,7 +139,9 @@ def install_classes(impl, rig):
         asyncio.futures._CFuture = impl.future
     if rig.helpers:
         impl.install()
-    if not rig.loop:    # the policy that install() has set as well
+    if not rig.loop:    # the policy and the loop's class, which install() has set as well
+        asyncio.SelectorEventLoop = asyncio.EventLoop = native = asyncio.unix_events._UnixSelectorEventLoop
+        asyncio.unix_events._UnixDefaultEventLoopPolicy._loop_factory = native
         set_policy = getattr(asyncio.events, '_set_event_loop_policy', None) or asyncio.events.set_event_loop_policy
         set_policy(None)
 
