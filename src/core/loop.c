@@ -225,7 +225,7 @@ loop_leave_task_here(struct state *st)
 static inline void
 loop_leave_task_of_dying(Loop *loop, PyObject *object)
 {
-    const unsigned long flags = PyType_GetFlags(Py_TYPE(object));
+    const unsigned long flags = Py_TYPE(object)->tp_flags;
     if ((flags & (Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASE_EXC_SUBCLASS)) != Py_TPFLAGS_IMMUTABLETYPE) {
         loop_leave_task(loop);
     }

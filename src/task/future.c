@@ -257,7 +257,7 @@ static inline bool
 future_may_run_code(const Future *f)
 {
     return f->log_traceback || f->weakrefs != NULL || f->first.target != NULL || f->rare != NULL || f->dict != NULL
-           || (f->result != NULL && PyObject_IS_GC(f->result) && Py_REFCNT(f->result) == 1);
+           || (f->result != NULL && Py_REFCNT(f->result) == 1 && PyObject_IS_GC(f->result));
 }
 
 static inline bool
