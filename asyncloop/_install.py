@@ -120,11 +120,22 @@ def install(*, helpers: bool = True) -> None:
                 for module in map(importlib.import_module, modules):
                     _rebind(module, name, twin)
             _rebind_loops()
+            _show(True)
+
+
+def _show(installed: bool) -> None:
+    """Let what took asyncio's names say that it is of asyncio's modules (__module__), or of asyncloop again: repr, pickle and inspect go by that."""
+    _asyncloop._show_native(installed)
+    for _, name, before, twin in _rebound:
+        if name in _HELPERS and type(twin) is type(_show):
+            twin.__module__ = before.__module__ if installed else __package__
 
 
 def uninstall() -> None:
     """Put back what install() replaced.  Does nothing when it is not installed."""
     with _lock:
+        if _rebound:
+            _show(False)
         while _rebound:
             module, name, before, twin = _rebound.pop()
             if getattr(module, name, None) is twin:

@@ -15,7 +15,9 @@
 #include "core/state.c"
 
 #include "core/args.c"
+#include "core/function.c"
 #include "core/twin.c"
+#include "core/twin_copy.c"
 #include "core/raise.c"
 
 #include "core/aiobridge.c"
@@ -31,6 +33,7 @@
 #include "task/future_type.c"
 #include "task/coro.c"
 #include "task/coro_iter.c"
+#include "task/coro_frame.c"
 #include "task/coro_function.c"
 #include "task/task.c"
 #include "task/task_step.c"

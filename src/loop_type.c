@@ -2,6 +2,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/context.h"
+#include "core/function.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/signals.h"
@@ -810,5 +811,16 @@ static PyType_Spec Loop_spec = {
 static int
 loop_type_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true);
+    static const char *const coroutine_functions[] = {
+        "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto", "sock_accept", NULL,
+    };
+    PyObject *events = PyImport_ImportModule("asyncio.selector_events");
+    PyObject *native = events == NULL ? NULL : PyObject_GetAttrString(events, "BaseSelectorEventLoop");
+    int rc = native == NULL || state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true) < 0
+                     || function_wrap_methods(module, st, st->Loop_type, native, coroutine_functions) < 0
+                 ? -1
+                 : 0;
+    Py_XDECREF(events);
+    Py_XDECREF(native);
+    return rc;
 }

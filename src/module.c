@@ -62,7 +62,15 @@ module_before_fork(PyObject *module, PyObject *Py_UNUSED(none))
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static PyObject *
+module_show_native(PyObject *module, PyObject *is_shown)
+{
+    int rc = PyObject_IsTrue(is_shown);
+    return rc < 0 || twin_show_native(state_of_module(module), rc) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef module_methods[] = {
+    {"_show_native", module_show_native, METH_O, "For install(): whether classes and functions say asyncio's __module__."},
     {"_before_fork", module_before_fork, METH_NOARGS, "For os.register_at_fork: send what was written."},
     {"_after_fork", module_after_fork, METH_NOARGS, "For os.register_at_fork: forget the parent's running loops."},
     {NULL},
@@ -95,8 +103,8 @@ module_exec(PyObject *module)
     if (state_init(st) < 0 || aiobridge_init(st) < 0) {
         return -1;
     }
-    if (twin_register(module, st) < 0 || handle_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
-        || coro_register(module, st) < 0 || coro_function_register(module, st) < 0
+    if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
+        || coro_register(module, st) < 0
         || traits_read(st) < 0 || timeout_register(module, st) < 0 || waiter_register(module, st) < 0 || wait_register(module, st) < 0
         || wait_for_register(module, st) < 0 || shield_register(module, st) < 0 || as_completed_register(module, st) < 0
         || taskgroup_register(module, st) < 0
@@ -105,7 +113,7 @@ module_exec(PyObject *module)
         || deque_register(st) < 0 || lock_register(module, st) < 0 || event_register(module, st) < 0 || condition_register(module, st) < 0
         || semaphore_register(module, st) < 0 || barrier_register(module, st) < 0 || queue_register(module, st) < 0
         || net_register(module, st) < 0
-        || loop_type_register(module, st) < 0 || twin_finish(st) < 0) {
+        || loop_type_register(module, st) < 0 || twin_finish(module, st) < 0 || function_wrap_module(module, st) < 0) {
         return -1;
     }
     return module_register_at_fork(module);

@@ -63,6 +63,9 @@
 #define COMPAT_AWAIT_TEXT (COMPAT_AT_LEAST(3, 14) ? "'%.100s' object can't be awaited" : "object %.100s can't be used in 'await' expression")
 #define COMPAT_AWAIT_NAMES_TYPE COMPAT_AT_LEAST(3, 15)        /* the TypeErrors of an __await__ that gives no iterator */
 #define COMPAT_EVENT_LOOP_UNDERSCORED (!COMPAT_AT_LEAST(3, 12)) /* asyncio's own code calls events._get_event_loop() */
+#define COMPAT_TYPE_PARAMS COMPAT_AT_LEAST(3, 12)             /* function.__type_params__ */
+#define COMPAT_LAZY_ANNOTATIONS COMPAT_AT_LEAST(3, 14)        /* function.__annotate__ */
+#define COMPAT_CORO_STATE COMPAT_AT_LEAST(3, 15)              /* coroutine.cr_state */
 #define COMPAT_PER_INTERPRETER_GIL COMPAT_AT_LEAST(3, 12)
 
 #ifndef Py_TPFLAGS_IMMUTABLETYPE

@@ -17,7 +17,7 @@
     /* task */ X(_asyncio_future_blocking) X(_cancel_message) X(_loop) X(_make_cancelled_error) X(cancelled)                 \
     X(create_future) X(done) X(eager_start) X(future) X(get_loop) X(is_running) X(loop) X(msg) X(name)                       \
     X(FIRST_COMPLETED) X(FIRST_EXCEPTION) X(ALL_COMPLETED) X(_abort) X(_on_task_done) X(_is_base_error) X(call_at)           \
-    X(cancelling) X(cr_await) X(uncancel) X(remove_done_callback) X(result) X(set_name) X(set_result) X(task) X(throw)       \
+    X(cancelling) X(cr_await) X(uncancel) X(remove_done_callback) X(reschedule) X(result) X(set_name) X(set_result) X(task) X(throw)       \
     X(_log_destroy_pending) X(create_task) X(current_task) X(delay) X(return_exceptions) X(_adjust_thread_count)             \
     X(_broken) X(_default_executor) X(_executor_shutdown_called) X(_shutdown) X(_shutdown_lock) X(_work_queue)               \
     X(acquire) X(call_soon_threadsafe) X(data) X(elsewhere) X(put) X(release) X(run_in_executor) X(set_exception)            \
@@ -70,11 +70,11 @@
 
 /* Other owned objects, made by the layer that is named: st->NAME. */
 #define STATE_OBJECTS(X)                                                                                                     \
-    /* core */ X(abc_init) X(abc_instancecheck) X(abc_subclasscheck) X(current_tasks) X(swap_current_task)                   \
+    /* core */ X(native_codes) X(copyreg_newobj) X(abc_init) X(abc_instancecheck) X(abc_subclasscheck) X(current_tasks) X(swap_current_task)                   \
     X(empty_tuple) X(kw_context) X(kw_debug) X(asyncio_ThreadSafeHandle) X(events_watch)                                     \
     /* task */ X(future_repr) X(task_repr) X(task_get_stack) X(task_print_stack) X(eager_task_factory)     \
     X(set_result_unless_cancelled) X(add_to_awaited_by) X(discard_from_awaited_by) X(kw_loop) X(kw_msg)                      \
-    X(wraps_stop_iteration) X(coroutine_mark) X(is_coroutine_mark) X(chain_future) X(concurrent_CancelledError)              \
+    X(wraps_stop_iteration) X(chain_future) X(concurrent_CancelledError)              \
     X(concurrent_Future) X(concurrent_InvalidStateError) X(concurrent_TimeoutError) X(convert_future_exc) X(kw_name)         \
     X(kw_name_context) X(native_all_tasks) X(native_current_task) X(pool_class) X(pool_lock) X(pool_module)                  \
     X(pool_submit) X(run_coroutine_threadsafe) X(set_task_name)                                                              \
@@ -88,9 +88,9 @@
 
 /* Heap types: st->NAME##_type. */
 #define STATE_TYPES(X)                                                                                                       \
-    /* core */ X(Twin) X(Loop) X(Handle) X(TimerHandle)                                                                      \
+    /* core */ X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle)                                                                      \
     /* task */ X(CoroIter) X(Timeout) X(Waiter) X(ShieldFuture) X(AsCompleted) X(TaskGroup) X(Future) X(FutureIter)          \
-    X(Task) X(Coro) X(CoroFunction) X(SleepFuture) X(GatherFuture) X(Chain) X(WorkItem)                                      \
+    X(Task) X(Coro) X(CoroFrame) X(SleepFuture) X(GatherFuture) X(Chain) X(WorkItem)                                      \
     /* sync */ X(Lock) X(Event) X(Condition) X(Semaphore) X(BoundedSemaphore) X(Barrier) X(Queue) X(PriorityQueue)           \
     X(LifoQueue)                                                                                                             \
     /* net */ X(Transport) X(ReadPipeTransport) X(WritePipeTransport) X(DatagramTransport) X(Listener) X(ProcessWatch) X(SockOp)             \
@@ -122,8 +122,11 @@ typedef int (*ready_fn)(struct Loop *loop, PyObject *self, PyObject *arg);
 
 /* One of our classes and the class of asyncio's whose place it takes (core/twin.h). */
 enum { STATE_TWINS = 32 };
+enum twin_family { TWIN_CLOSED /* as immutable as asyncio's */, TWIN_TIMEOUT, TWIN_GROUP, TWIN_SYNC, TWIN_STREAMS, TWIN_FAMILIES };
 struct twin {
     PyTypeObject *type, *native;
+    const char *const *copied; /* the attributes that copy and pickle see (core/twin_copy.h), or NULL */
+    uint8_t family;
 };
 
 struct freelist {
@@ -146,7 +149,8 @@ struct state {
     struct freelist freelists[FREELIST_COUNT];
     struct twin twins[STATE_TWINS];
     uint32_t n_twins;
-    bool twins_touched; /* somebody has set an attribute of one of these types: their methods may be others */
+    bool twins_show_native; /* the twins and Functions say asyncio's __module__ (core/twin.h) */
+    bool twins_touched[TWIN_FAMILIES]; /* somebody has set an attribute of a class of that family: its methods may be others */
     struct {
         ready_fn on_due;   /* run as a ready entry (owner, NULL) */
         size_t offset;     /* of the struct timer in the owner */

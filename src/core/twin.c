@@ -1,5 +1,7 @@
 #include "core/twin.h"
 
+#include "core/function.h"
+
 static struct twin *
 twin_find(struct state *st, PyTypeObject *type)
 {
@@ -110,16 +112,30 @@ Twin_subclasscheck(PyObject *cls, PyObject *other)
 PyDoc_STRVAR(Twin_doc, "The metaclass of asyncloop's classes that take the place of asyncio's.\n\n"
                        "isinstance and issubclass of such a class accept objects and subclasses of asyncio's class too.");
 
-/* A test may patch a method of a class, as it may with asyncio's: who calls methods of twins directly looks at st->twins_touched. */
+/* Of the special methods only these are called directly. */
+static bool
+twin_is_method_name(PyObject *name)
+{
+    static const char *const special[] = {"__init__", "__new__", "__aenter__", "__aexit__"};
+    if (!PyUnicode_Check(name) || PyUnicode_GET_LENGTH(name) < 3 || PyUnicode_READ_CHAR(name, 0) != '_' || PyUnicode_READ_CHAR(name, 1) != '_') {
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(special); i++) {
+        if (PyUnicode_CompareWithASCIIString(name, special[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A program may set a method of a class, as it may with asyncio's: who calls methods of twins directly looks at st->twins_touched. */
 static int
 Twin_setattro(PyObject *cls, PyObject *name, PyObject *value)
 {
     struct twin *twin = NULL;
     struct state *st = twin_state_of_class(cls, &twin);
-    bool is_special = PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) > 2 && PyUnicode_READ_CHAR(name, 0) == '_'
-                      && PyUnicode_READ_CHAR(name, 1) == '_';
-    if (twin != NULL && !is_special) {
-        st->twins_touched = true;
+    if (twin != NULL && twin_is_method_name(name)) {
+        st->twins_touched[twin->family] = true;
     }
     return PyType_Type.tp_setattro(cls, name, value);
 }
@@ -191,7 +207,7 @@ end:
 /* ---- adopting */
 
 static int
-twin_adopt(struct state *st, PyTypeObject *type, const char *module_name, const char *attribute)
+twin_adopt(struct state *st, PyTypeObject *type, enum twin_family family, const char *module_name, const char *attribute)
 {
     if (st->n_twins == ARRAY_LENGTH(st->twins)) {
         PyErr_SetString(PyExc_SystemError, "STATE_TWINS is too small");
@@ -212,7 +228,7 @@ twin_adopt(struct state *st, PyTypeObject *type, const char *module_name, const 
     if (dot != NULL && strchr(((PyTypeObject *)native)->tp_name, '.') == NULL) {
         type->tp_name = dot + 1; /* texts of errors name a class written in Python without its module; __module__ is in its dict */
     }
-    st->twins[st->n_twins++] = (struct twin){(PyTypeObject *)Py_NewRef(type), (PyTypeObject *)native};
+    st->twins[st->n_twins++] = (struct twin){.type = (PyTypeObject *)Py_NewRef(type), .native = (PyTypeObject *)native, .family = (uint8_t)family};
     return 0;
 }
 
@@ -235,13 +251,44 @@ twin_set_metaclass(struct state *st, PyTypeObject *type)
 }
 
 static int
-twin_finish(struct state *st)
+twin_finish(PyObject *module, struct state *st)
 {
     for (uint32_t i = 0; i < st->n_twins; i++) {
-        if (twin_set_metaclass(st, st->twins[i].type) < 0) {
+        struct twin *twin = &st->twins[i];
+        if (twin_set_metaclass(st, twin->type) < 0 || function_wrap_type(module, st, twin->type, (PyObject *)twin->native) < 0) {
             return -1;
         }
     }
-    st->twins_touched = false; /* by making ABCs of them */
+    memset(st->twins_touched, 0, sizeof st->twins_touched); /* by making ABCs of them */
+    return 0;
+}
+
+/* ---- whose they say they are */
+
+/* type.__dict__[name] = native.__dict__[name], or neither has it. */
+static int
+twin_take_entry(PyTypeObject *type, PyTypeObject *native, const char *name, bool is_shown)
+{
+    PyObject *value = is_shown ? PyDict_GetItemString(native->tp_dict, name) : NULL;
+    if (value != NULL) {
+        return PyDict_SetItemString(type->tp_dict, name, value);
+    }
+    return PyDict_GetItemString(type->tp_dict, name) == NULL ? 0 : PyDict_DelItemString(type->tp_dict, name);
+}
+
+static int
+twin_show_native(struct state *st, bool is_shown)
+{
+    st->twins_show_native = is_shown;
+    for (uint32_t i = 0; i < st->n_twins; i++) {
+        struct twin *twin = &st->twins[i];
+        PyObject *name = is_shown ? PyObject_GetAttrString((PyObject *)twin->native, "__module__") : PyUnicode_InternFromString("asyncloop");
+        int rc = name == NULL ? -1 : PyDict_SetItemString(twin->type->tp_dict, "__module__", name);
+        Py_XDECREF(name);
+        if (rc < 0 || twin_take_entry(twin->type, twin->native, "__firstlineno__", is_shown) < 0) { /* for inspect.getsource */
+            return -1;
+        }
+        PyType_Modified(twin->type);
+    }
     return 0;
 }

@@ -115,21 +115,6 @@ stream_log_debug(struct state *st, PyObject *loop, const char *format, PyObject 
     return done == NULL ? -1 : 0;
 }
 
-static PyObject *
-stream_get_field(PyObject *self, void *offset)
-{
-    PyObject *value = *(PyObject **)((char *)self + (size_t)offset);
-    return Py_NewRef(value == NULL ? Py_None : value);
-}
-
-static int
-stream_set_field(PyObject *self, PyObject *value, void *offset)
-{
-    PyObject **slot = (PyObject **)((char *)self + (size_t)offset);
-    Py_XSETREF(*slot, value == Py_None ? NULL : Py_XNewRef(value));
-    return 0;
-}
-
 /* ---- start_server()'s protocol factory: a C function, as it runs once per accepted connection */
 
 /* self is (StreamReader, client_connected_cb, limit, loop); the type is there for the state. */

@@ -4,7 +4,7 @@
  * with a __dict__.  They run on any loop; on ours bytes and wake-ups pass between transport, protocol, reader and the task that waits with no Python call.
  *
  * A program may override or replace any method.  So each of ours that asyncio calls through self is called by name, except on a plain object: one of
- * exactly our type that has no attributes of its own, while nobody has put methods into the types themselves (twins_touched).
+ * exactly our type that has no attributes of its own, while nobody has put methods into the types themselves (twins_touched[TWIN_STREAMS]).
  *
  * Files: stream_buffer (the bytes), stream_reader (StreamReader) with stream_read (its coroutines), stream_protocol, stream_writer.
  * asyncloop/_streams.py has open_connection and its sisters, and StreamWriter.start_tls. */
@@ -20,7 +20,7 @@ static int stream_register(PyObject *module, struct state *st) MUST_CHECK;
 static inline bool
 stream_is_plain(struct state *st, PyObject *self, PyTypeObject *type, PyObject *dict)
 {
-    return Py_IS_TYPE(self, type) && (dict == NULL || PyDict_GET_SIZE(dict) == 0) && !st->twins_touched;
+    return Py_IS_TYPE(self, type) && (dict == NULL || PyDict_GET_SIZE(dict) == 0) && !st->twins_touched[TWIN_STREAMS];
 }
 
 /* The loop given, or for None asyncio's choice. New reference. */
@@ -39,11 +39,8 @@ static COLD int stream_raise(PyObject *exception);
 /* logger.debug(format, self) when the loop is in debug mode. */
 static COLD int stream_log_debug(struct state *st, PyObject *loop, const char *format, PyObject *self);
 
-/* Attributes that are plain references, at the offset in closure: NULL shows as None and None is kept as NULL. */
-static PyObject *stream_get_field(PyObject *self, void *offset);
-static int stream_set_field(PyObject *self, PyObject *value, void *offset);
 #define STREAM_METHOD(type, name, flags, doc) {#name, (PyCFunction)(void (*)(void))type##_##name, flags, doc}
 #define STREAM_FASTCALL (METH_FASTCALL | METH_KEYWORDS)
-#define STREAM_FIELD(type, name, field) {name, stream_get_field, stream_set_field, NULL, (void *)offsetof(type, field)}
+#define STREAM_FIELD(type, name, field) {name, twin_get_field, twin_set_field, NULL, (void *)offsetof(type, field)}
 
 #endif

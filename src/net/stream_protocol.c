@@ -747,7 +747,7 @@ static PyGetSetDef StreamReaderProtocol_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_stream_reader", StreamReaderProtocol_get_reader},
-    {"_drain_waiters", StreamReaderProtocol_get_drain_waiters, stream_set_field, NULL, (void *)offsetof(StreamProtocol, drain_waiters)},
+    {"_drain_waiters", StreamReaderProtocol_get_drain_waiters, twin_set_field, NULL, (void *)offsetof(StreamProtocol, drain_waiters)},
     STREAM_FIELD(StreamProtocol, "_loop", loop),
     STREAM_FIELD(StreamProtocol, "_stream_reader_wr", reader_ref),
     STREAM_FIELD(StreamProtocol, "_strong_reader", strong_reader),
@@ -822,7 +822,7 @@ stream_protocol_register(PyObject *module, struct state *st)
     int rc = state_add_type(module, &st->StreamReaderProtocol_type, &StreamReaderProtocol_spec, (PyTypeObject *)base, true);
     Py_DECREF(base);
     PyTypeObject *type = st->StreamReaderProtocol_type;
-    if (rc < 0 || twin_adopt(st, type, "asyncio.streams", "StreamReaderProtocol") < 0 || stream_protocol_ask_asyncio(st) < 0) {
+    if (rc < 0 || twin_adopt(st, type, TWIN_STREAMS, "asyncio.streams", "StreamReaderProtocol") < 0 || stream_protocol_ask_asyncio(st) < 0) {
         return -1;
     }
     protocol_register_sink(st, type, &stream_protocol_sink);

@@ -502,11 +502,15 @@ static PyMethodDef StreamReader_methods[] = {
     {NULL},
 };
 
+static const char *const StreamReader_copied[] = {
+    "_limit", "_loop", "_buffer", "_eof", "_waiter", "_exception", "_transport", "_paused", "?_source_traceback", NULL,
+};
+
 static PyGetSetDef StreamReader_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_buffer", StreamReader_get_buffer, StreamReader_set_buffer},
-    {"_limit", stream_get_field, StreamReader_set_limit, NULL, (void *)offsetof(StreamReader, limit)},
+    {"_limit", twin_get_field, StreamReader_set_limit, NULL, (void *)offsetof(StreamReader, limit)},
     STREAM_FIELD(StreamReader, "_loop", loop),
     STREAM_FIELD(StreamReader, "_waiter", waiter),
     STREAM_FIELD(StreamReader, "_exception", exception),
@@ -552,7 +556,8 @@ stream_reader_register(PyObject *module, struct state *st)
         return -1;
     }
     if (state_add_type(module, &st->StreamReader_type, &StreamReader_spec, NULL, true) < 0
-        || twin_adopt(st, st->StreamReader_type, "asyncio.streams", "StreamReader") < 0) {
+        || twin_adopt(st, st->StreamReader_type, TWIN_STREAMS, "asyncio.streams", "StreamReader") < 0
+        || twin_add_copying(st, st->StreamReader_type, StreamReader_copied) < 0) {
         return -1;
     }
     return stream_read_register(module, st);

@@ -505,8 +505,8 @@ static PyMethodDef StreamWriter_methods[] = {
 static PyGetSetDef StreamWriter_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
-    {"transport", stream_get_field, NULL, NULL, (void *)offsetof(StreamWriter, transport)},
-    {"_complete_fut", StreamWriter_get_complete, stream_set_field, NULL, (void *)offsetof(StreamWriter, complete)},
+    {"transport", twin_get_field, NULL, NULL, (void *)offsetof(StreamWriter, transport)},
+    {"_complete_fut", StreamWriter_get_complete, twin_set_field, NULL, (void *)offsetof(StreamWriter, complete)},
     STREAM_FIELD(StreamWriter, "_transport", transport),
     STREAM_FIELD(StreamWriter, "_protocol", protocol),
     STREAM_FIELD(StreamWriter, "_reader", reader),
@@ -545,7 +545,7 @@ static int
 stream_writer_register(PyObject *module, struct state *st)
 {
     if (state_add_type(module, &st->StreamWriter_type, &StreamWriter_spec, NULL, true) < 0
-        || twin_adopt(st, st->StreamWriter_type, "asyncio.streams", "StreamWriter") < 0) {
+        || twin_adopt(st, st->StreamWriter_type, TWIN_STREAMS, "asyncio.streams", "StreamWriter") < 0) {
         return -1;
     }
     return coro_function_add_to_type(module, st, st->StreamWriter_type, stream_writer_functions);

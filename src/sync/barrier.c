@@ -356,6 +356,51 @@ Barrier_get_broken(PyObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(barrier_is((Barrier *)self, state_of(self), BARRIER_BROKEN));
 }
 
+/* Once there it stays: the steps of wait() count on it. */
+static PyObject *
+barrier_get_field(PyObject *self, PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute '%s'", Py_TYPE(self)->tp_name, name);
+    }
+    return Py_XNewRef(value);
+}
+
+static int
+barrier_set_field(PyObject **field, PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    Py_XSETREF(*field, Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+Barrier_get_condition(PyObject *self, void *Py_UNUSED(closure))
+{
+    return barrier_get_field(self, ((Barrier *)self)->condition, "_cond");
+}
+
+static int
+Barrier_set_condition(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return barrier_set_field(&((Barrier *)self)->condition, value);
+}
+
+static PyObject *
+Barrier_get_parties_given(PyObject *self, void *Py_UNUSED(closure))
+{
+    return barrier_get_field(self, ((Barrier *)self)->parties, "_parties");
+}
+
+static int
+Barrier_set_parties(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return barrier_set_field(&((Barrier *)self)->parties, value);
+}
+
 /* By the properties, which a subclass may override. */
 static PyObject *
 Barrier_repr(PyObject *self)
@@ -420,18 +465,20 @@ static const struct coro_function barrier_functions[] = {
     {NULL},
 };
 
+static const char *const Barrier_copied[] = {"_cond", "_parties", "_state", "_count", "?_loop", NULL};
+
 static PyGetSetDef Barrier_getset[] = {
     BOUND_GETSET,
     {"parties", Barrier_get_parties, NULL, "How many tasks it takes."},
     {"n_waiting", Barrier_get_n_waiting, NULL, "How many tasks wait for the others."},
     {"broken", Barrier_get_broken, NULL, "True after abort()."},
+    {"_cond", Barrier_get_condition, Barrier_set_condition},
+    {"_parties", Barrier_get_parties_given, Barrier_set_parties},
     {NULL},
 };
 
 static PyMemberDef Barrier_members[] = {
     BOUND_MEMBERS,
-    {"_cond", T_OBJECT_EX, offsetof(Barrier, condition), READONLY},
-    {"_parties", T_OBJECT_EX, offsetof(Barrier, parties), READONLY},
     {"_state", T_OBJECT_EX, offsetof(Barrier, state), 0},
     {"_count", T_PYSSIZET, offsetof(Barrier, count), 0},
     {NULL},
@@ -485,5 +532,8 @@ barrier_register(PyObject *module, struct state *st)
         || coro_function_add_to_type(module, st, st->Barrier_type, barrier_functions) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Barrier_type, "asyncio.locks", "Barrier");
+    if (twin_adopt(st, st->Barrier_type, TWIN_SYNC, "asyncio.locks", "Barrier") < 0) {
+        return -1;
+    }
+    return twin_add_copying(st, st->Barrier_type, Barrier_copied);
 }

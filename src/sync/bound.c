@@ -8,7 +8,7 @@
 static inline bool
 bound_is_plain(struct state *st, PyObject *self, PyTypeObject *exact)
 {
-    return Py_IS_TYPE(self, exact) && ((Bound *)self)->dict == NULL && !st->twins_touched;
+    return Py_IS_TYPE(self, exact) && ((Bound *)self)->dict == NULL && !st->twins_touched[TWIN_SYNC];
 }
 
 static inline int

@@ -10,6 +10,7 @@
 #ifndef ASYNCLOOP_SYNC_BOUND_H
 #define ASYNCLOOP_SYNC_BOUND_H
 
+#include "core/twin_copy.h"
 #include "sync/deque.h"
 #include "task/coro.h"
 

@@ -237,6 +237,9 @@ Condition_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED
 static PyObject *
 condition_new(struct state *st)
 {
+    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* __init__ may be somebody's */
+        return PyObject_CallNoArgs((PyObject *)st->Condition_type);
+    }
     PyObject *self = st->Condition_type->tp_alloc(st->Condition_type, 0);
     if (self != NULL && (((Condition *)self)->lock = lock_new(st)) == NULL) {
         Py_CLEAR(self);
@@ -419,10 +422,29 @@ Condition_get_method(PyObject *self, void *index)
     return result;
 }
 
+/* What is set is what is there anyway, as in the state of a copy: it stays plain. 1, 0, -1. */
+static int
+condition_is_locks_method(PyObject *self, int method, PyObject *value)
+{
+    Condition *cond = (Condition *)self;
+    struct state *st = state_of(self);
+    if (value == NULL || !PyMethod_Check(value) || !condition_is_plain(st, self) || PyMethod_GET_SELF(value) != cond->lock) {
+        return 0;
+    }
+    PyObject *same = PyObject_GetAttr(cond->lock, condition_method_name(st, method));
+    int rc = same == NULL ? -1 : PyObject_RichCompareBool(same, value, Py_EQ);
+    Py_XDECREF(same);
+    return rc;
+}
+
 static int
 Condition_set_method(PyObject *self, PyObject *value, void *index)
 {
     Condition *cond = (Condition *)self;
+    int is_locks = condition_is_locks_method(self, (int)(uintptr_t)index, value);
+    if (is_locks != 0) {
+        return is_locks < 0 ? -1 : 0;
+    }
     cond->methods_set = true;
     Py_XSETREF(cond->methods[(uintptr_t)index], Py_XNewRef(value));
     return 0;
@@ -445,6 +467,7 @@ Condition_set_lock(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     struct state *st = state_of(self);
     if (condition_is_plain(st, self)) {
         PyObject *lock = Py_NewRef(((Condition *)self)->lock);
+        ((Condition *)self)->methods_set = true;
         int rc = condition_copy_methods(self, st, lock);
         Py_DECREF(lock);
         if (rc < 0) {
@@ -498,6 +521,8 @@ static const struct coro_function condition_functions[] = {
     LOCK_CONTEXT_FUNCTIONS(Condition),
     {NULL},
 };
+
+static const char *const Condition_copied[] = {"_lock", "locked", "acquire", "release", "_waiters", "?_loop", NULL};
 
 static PyGetSetDef Condition_getset[] = {
     BOUND_GETSET,
@@ -575,5 +600,8 @@ condition_register(PyObject *module, struct state *st)
         || coro_function_add_to_type(module, st, st->Condition_type, condition_functions) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Condition_type, "asyncio.locks", "Condition");
+    if (twin_adopt(st, st->Condition_type, TWIN_SYNC, "asyncio.locks", "Condition") < 0) {
+        return -1;
+    }
+    return twin_add_copying(st, st->Condition_type, Condition_copied);
 }

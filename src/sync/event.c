@@ -8,9 +8,19 @@
 static PyObject *
 event_new(struct state *st, bool is_set)
 {
-    PyObject *event = st->Event_type->tp_alloc(st->Event_type, 0);
-    if (event != NULL) {
-        ((Event *)event)->is_set = is_set;
+    bool is_changed = UNLIKELY(st->twins_touched[TWIN_SYNC]); /* __init__ may be somebody's */
+    PyObject *event = is_changed ? PyObject_CallNoArgs((PyObject *)st->Event_type) : st->Event_type->tp_alloc(st->Event_type, 0);
+    if (event == NULL || !is_set) {
+        return event;
+    }
+    if (LIKELY(!is_changed)) {
+        ((Event *)event)->is_set = true;
+        return event;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(event, st->str.set);
+    Py_XDECREF(done);
+    if (done == NULL) {
+        Py_CLEAR(event);
     }
     return event;
 }
@@ -136,6 +146,8 @@ static const struct coro_function event_functions[] = {
     {NULL},
 };
 
+static const char *const Event_copied[] = {"_waiters", "_value", "?_loop", NULL};
+
 static PyGetSetDef Event_getset[] = {
     BOUND_GETSET,
     {"_waiters", Bound_get_deque, Bound_set_deque, NULL, (void *)offsetof(Bound, waiters)},
@@ -176,5 +188,8 @@ event_register(PyObject *module, struct state *st)
         || coro_function_add_to_type(module, st, st->Event_type, event_functions) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Event_type, "asyncio.locks", "Event");
+    if (twin_adopt(st, st->Event_type, TWIN_SYNC, "asyncio.locks", "Event") < 0) {
+        return -1;
+    }
+    return twin_add_copying(st, st->Event_type, Event_copied);
 }

@@ -227,6 +227,8 @@ static const struct coro_function lock_functions[] = {
     {NULL},
 };
 
+static const char *const Lock_copied[] = {"_waiters", "_locked", "?_loop", NULL};
+
 static PyGetSetDef Lock_getset[] = {
     BOUND_GETSET,
     {"_waiters", Bound_get_waiters_or_none, Bound_set_waiters_or_none},
@@ -267,5 +269,8 @@ lock_register(PyObject *module, struct state *st)
         || coro_function_add_to_type(module, st, st->Lock_type, lock_functions) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Lock_type, "asyncio.locks", "Lock");
+    if (twin_adopt(st, st->Lock_type, TWIN_SYNC, "asyncio.locks", "Lock") < 0) {
+        return -1;
+    }
+    return twin_add_copying(st, st->Lock_type, Lock_copied);
 }

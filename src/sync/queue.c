@@ -13,7 +13,7 @@ static inline enum queue_kind
 queue_kind(Queue *q, struct state *st)
 {
     PyTypeObject *type = Py_TYPE(q);
-    if (UNLIKELY(q->bound.dict != NULL || q->items == NULL || st->twins_touched)) {
+    if (UNLIKELY(q->bound.dict != NULL || q->items == NULL || st->twins_touched[TWIN_SYNC])) {
         return QUEUE_OTHER;
     }
     return LIKELY(type == st->Queue_type)     ? QUEUE_FIFO

@@ -38,7 +38,7 @@ static int
 queue_call_init(Queue *q, struct state *st, PyObject *maxsize)
 {
     PyTypeObject *type = Py_TYPE(q);
-    if (st->twins_touched) {
+    if (st->twins_touched[TWIN_SYNC]) {
         type = NULL;
     }
     if (type == st->Queue_type) {
@@ -71,7 +71,10 @@ Queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_CLEAR(q->bound.waiters);
     Py_CLEAR(q->putters);
     Py_CLEAR(q->finished);
-    int rc = queue_call_init(q, state_of(self), maxsize);
+    struct state *st = state_of(self);
+    PyObject *event = st->twins_touched[TWIN_SYNC] ? queue_finished(q, st) : NULL; /* as early as asyncio's: its methods may be somebody's */
+    int rc = event == NULL && PyErr_Occurred() ? -1 : queue_call_init(q, st, maxsize);
+    Py_XDECREF(event);
     if (rc == 0) {
         q->is_shutdown = false;
     }
@@ -397,6 +400,14 @@ static const struct coro_function queue_functions[] = {
     {NULL},
 };
 
+static const char *const Queue_copied[] = {
+    "_maxsize", "_getters", "_putters", "_unfinished_tasks", "_finished", "_queue",
+#if COMPAT_QUEUE_SHUTDOWN
+    "_is_shutdown",
+#endif
+    "?_loop", NULL,
+};
+
 static PyGetSetDef Queue_getset[] = {
     BOUND_GETSET,
     {"_getters", Bound_get_deque, Bound_set_deque, NULL, (void *)offsetof(Bound, waiters)},
@@ -480,9 +491,10 @@ queue_register(PyObject *module, struct state *st)
         || state_add_type(module, &st->LifoQueue_type, &LifoQueue_spec, st->Queue_type, true) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Queue_type, "asyncio.queues", "Queue") < 0
-                   || twin_adopt(st, st->PriorityQueue_type, "asyncio.queues", "PriorityQueue") < 0
-                   || twin_adopt(st, st->LifoQueue_type, "asyncio.queues", "LifoQueue") < 0
+    return twin_adopt(st, st->Queue_type, TWIN_SYNC, "asyncio.queues", "Queue") < 0
+                   || twin_adopt(st, st->PriorityQueue_type, TWIN_SYNC, "asyncio.queues", "PriorityQueue") < 0
+                   || twin_adopt(st, st->LifoQueue_type, TWIN_SYNC, "asyncio.queues", "LifoQueue") < 0
+                   || twin_add_copying(st, st->Queue_type, Queue_copied) < 0
                ? -1
                : 0;
 }

@@ -300,6 +300,13 @@ BoundedSemaphore_release(PyObject *self, PyObject *none)
         }
         return NULL;
     }
+    struct state *st = state_of(self);
+    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* super().release() may be somebody's */
+        PyObject *release = PyObject_GetAttr((PyObject *)st->Semaphore_type, st->str.release);
+        PyObject *done = release == NULL ? NULL : PyObject_CallOneArg(release, self);
+        Py_XDECREF(release);
+        return done;
+    }
     return Semaphore_release(self, none);
 }
 
@@ -385,6 +392,9 @@ static const struct coro_function semaphore_functions[] = {
     {NULL},
 };
 
+static const char *const Semaphore_copied[] = {"_waiters", "_value", "?_loop", NULL};
+static const char *const BoundedSemaphore_copied[] = {"_bound_value", "_waiters", "_value", "?_loop", NULL};
+
 static PyGetSetDef Semaphore_getset[] = {
     BOUND_GETSET,
     {"_waiters", Bound_get_waiters_or_none, Bound_set_waiters_or_none},
@@ -468,8 +478,10 @@ semaphore_register(PyObject *module, struct state *st)
         || state_add_type(module, &st->BoundedSemaphore_type, &BoundedSemaphore_spec, st->Semaphore_type, true) < 0) {
         return -1;
     }
-    return twin_adopt(st, st->Semaphore_type, "asyncio.locks", "Semaphore") < 0
-                   || twin_adopt(st, st->BoundedSemaphore_type, "asyncio.locks", "BoundedSemaphore") < 0
+    return twin_adopt(st, st->Semaphore_type, TWIN_SYNC, "asyncio.locks", "Semaphore") < 0
+                   || twin_adopt(st, st->BoundedSemaphore_type, TWIN_SYNC, "asyncio.locks", "BoundedSemaphore") < 0
+                   || twin_add_copying(st, st->Semaphore_type, Semaphore_copied) < 0
+                   || twin_add_copying(st, st->BoundedSemaphore_type, BoundedSemaphore_copied) < 0
                ? -1
                : 0;
 }

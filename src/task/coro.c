@@ -630,6 +630,14 @@ Coro_dealloc(PyObject *self)
 static PyObject *Coro_await(PyObject *self, PyObject *none);
 static int coro_iter_register(PyObject *module, struct state *st) MUST_CHECK;
 
+/* In coro_frame.c. */
+static PyObject *Coro_get_code(PyObject *self, void *closure);
+static PyObject *Coro_get_frame(PyObject *self, void *closure);
+#if COMPAT_CORO_STATE
+static PyObject *Coro_get_state(PyObject *self, void *closure);
+#endif
+static int coro_frame_register(PyObject *module, struct state *st) MUST_CHECK;
+
 static PyMethodDef Coro_methods[] = {
     {"__await__", Coro_await, METH_NOARGS | METH_COEXIST, NULL},
     {"send", Coro_send, METH_O, NULL},
@@ -643,10 +651,13 @@ static PyGetSetDef Coro_getset[] = {
     {"__name__", Coro_get_name},
     {"__qualname__", Coro_get_qualname},
     {"cr_await", Coro_get_await},
-    {"cr_code", Coro_get_none},
-    {"cr_frame", Coro_get_none},
+    {"cr_code", Coro_get_code},
+    {"cr_frame", Coro_get_frame},
     {"cr_origin", Coro_get_none},
     {"cr_running", Coro_get_running},
+#if COMPAT_CORO_STATE
+    {"cr_state", Coro_get_state},
+#endif
     {"cr_suspended", Coro_get_suspended},
     {NULL},
 };
@@ -681,7 +692,7 @@ static PyType_Spec Coro_spec = {
 static int
 coro_register(PyObject *module, struct state *st)
 {
-    if (coro_iter_register(module, st) < 0 || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false) < 0) {
+    if (coro_iter_register(module, st) < 0 || coro_frame_register(module, st) < 0 || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false) < 0) {
         return -1;
     }
     return future_hide_next(st->Coro_type);

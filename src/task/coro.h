@@ -26,7 +26,7 @@
  * Ownership: owns self, its slots and awaited; all are dropped when it is done.  Nobody else can run the body meanwhile (CORO_RUNNING), so a step may keep
  * borrowed pointers into slots[] over calls of Python code; objects that those are about must be read again, as ever.
  * The collector knows an object with self from the start; one without when it waits, or after coro_track (slots that hold containers).
- * Errors: as of a coroutine, same texts; StopIteration that leaves the body becomes a RuntimeError.  Differs: there is no frame (cr_frame, cr_code and cr_origin are None).  Thread: the loop's. */
+ * Errors: as of a coroutine, same texts; StopIteration that leaves the body becomes a RuntimeError.  Differs: cr_frame is made up (coro_frame.c), cr_origin is None.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_CORO_H
 #define ASYNCLOOP_TASK_CORO_H
 
@@ -87,6 +87,14 @@ static inline PySendResult coro_send(Coro *c, struct state *st, PyObject *value,
 /* Throw an exception instance: its result is as that of coro_send. */
 static PySendResult coro_throw(Coro *c, struct state *st, PyObject *exception, PyObject **result);
 static int coro_close(Coro *c, struct state *st) MUST_CHECK;
+
+/* ---- for other coroutine objects in C (coro_frame.c) */
+
+/* cr_frame of one that is not over, whose asyncio's function has that qualified name; None where that is not known. New reference. */
+static PyObject *coro_frame_new(struct state *st, PyObject *coro, const char *qualname, PyObject *owner);
+#if COMPAT_CORO_STATE
+static PyObject *coro_state_text(enum coro_state state); /* cr_state. New reference */
+#endif
 
 /* What __await__ of any awaitable gives: itself for futures of ours, coroutines and Coros.  New reference; NULL: TypeError, or what __await__ raised. */
 static PyObject *coro_await_iter(struct state *st, PyObject *awaitable);

@@ -545,7 +545,7 @@ future_register(PyObject *module, struct state *st)
     if (future_import(&st->future_repr, "asyncio.base_futures", "_future_repr_info") < 0 || future_ask_about_stop_iteration(st) < 0
         || state_add_type(module, &st->FutureIter_type, &FutureIter_spec, NULL, false) < 0
         || state_add_type(module, &st->Future_type, &Future_spec, NULL, true) < 0 || future_hide_next(st->Future_type) < 0
-        || twin_adopt(st, st->Future_type, "_asyncio", "Future") < 0) {
+        || twin_adopt(st, st->Future_type, TWIN_CLOSED, "_asyncio", "Future") < 0) {
         return -1;
     }
     st->Future_type->tp_vectorcall = Future_vectorcall;

@@ -420,7 +420,7 @@ task_register(PyObject *module, struct state *st)
         || future_import(&st->task_print_stack, "asyncio.base_tasks", "_task_print_stack") < 0
         || (COMPAT_EAGER_TASKS && future_import(&st->eager_task_factory, "asyncio.tasks", "eager_task_factory") < 0)
         || state_add_type(module, &st->Task_type, &Task_spec, st->Future_type, true) < 0
-        || twin_adopt(st, st->Task_type, "_asyncio", "Task") < 0) {
+        || twin_adopt(st, st->Task_type, TWIN_CLOSED, "_asyncio", "Task") < 0) {
         return -1;
     }
     st->Task_type->tp_vectorcall = Task_vectorcall;

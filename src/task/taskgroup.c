@@ -7,12 +7,15 @@
 #include "task/task.h"
 #include "task/timeout.h"
 
-/* ---- what a subclass may have replaced */
+/* ---- what a subclass, or whoever set an attribute of the class, may have replaced */
 
 static inline bool
 taskgroup_is_ours(TaskGroup *g, struct state *st, PyObject *method)
 {
     PyTypeObject *type = Py_TYPE(g);
+    if (UNLIKELY(st->twins_touched[TWIN_GROUP])) {
+        return false;
+    }
     return LIKELY(type == st->TaskGroup_type && g->dict == NULL)
            || (_PyType_Lookup(type, method) == _PyType_Lookup(st->TaskGroup_type, method)
                && (g->dict == NULL || PyDict_Contains(g->dict, method) == 0));

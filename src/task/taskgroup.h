@@ -8,7 +8,7 @@
  *     entered --> exiting --------------------------------------------------------> (3.13.1 and later: forgets parent and errors)
  *        \-----------> aborting (a task, or the body, failed)
  *
- * A subclass may replace _on_task_done, _abort and _is_base_error: then they are called, as methods.
+ * A subclass, or a program that sets them on the class, may replace _on_task_done, _abort and _is_base_error: then they are called, as methods.
  * Ownership: owns tasks and parent; errors NULL means none yet, or (has_forgotten) that they are given up.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_TASKGROUP_H
 #define ASYNCLOOP_TASK_TASKGROUP_H

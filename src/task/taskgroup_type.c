@@ -1,6 +1,7 @@
 /* task/taskgroup_type.c -- the Python face of TaskGroup. */
 #include "core/args.h"
 #include "core/twin.h"
+#include "core/twin_copy.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
@@ -146,7 +147,7 @@ static inline int
 taskgroup_make_task(TaskGroup *g, struct state *st, PyObject *coro, PyObject *name, PyObject *context, PyObject **task)
 {
     Loop *loop = (Loop *)g->loop;
-    if (!loop_is_own(st, g->loop) || loop->debug || !child_loop_makes_tasks(st, loop)) {
+    if (UNLIKELY(loop == NULL) || !loop_is_own(st, g->loop) || loop->debug || !child_loop_makes_tasks(st, loop)) {
         return 0;
     }
     *task = task_new(loop, coro, name == Py_None ? NULL : name, context == Py_None ? NULL : context, false);
@@ -162,7 +163,7 @@ taskgroup_call_create_task(TaskGroup *g, struct state *st, PyObject *coro, PyObj
     if (stack == NULL) {
         return PyErr_NoMemory();
     }
-    PyObject *loop = Py_NewRef(g->loop); /* a task factory may do anything */
+    PyObject *loop = Py_NewRef(g->loop == NULL ? Py_None : g->loop); /* a task factory may do anything */
     stack[0] = loop;
     stack[1] = coro;
     for (Py_ssize_t i = 0; i < n; i++) {
@@ -342,6 +343,45 @@ TaskGroup_get_errors(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(g->errors == NULL ? Py_None : g->errors);
 }
 
+/* A list, or None: given up. */
+static int
+TaskGroup_set_errors(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    TaskGroup *g = (TaskGroup *)self;
+    if (value == NULL || (value != Py_None && !PyList_Check(value))) {
+        PyErr_SetString(value == NULL ? PyExc_AttributeError : PyExc_TypeError, "_errors must be a list or None");
+        return -1;
+    }
+    g->has_forgotten = value == Py_None;
+    Py_XSETREF(g->errors, value == Py_None ? NULL : Py_NewRef(value));
+    return 0;
+}
+
+static PyObject *
+TaskGroup_get_tasks(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((TaskGroup *)self)->tasks);
+}
+
+static int
+TaskGroup_set_tasks(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || !PySet_Check(value)) {
+        PyErr_SetString(value == NULL ? PyExc_AttributeError : PyExc_TypeError, "_tasks must be a set");
+        return -1;
+    }
+    Py_SETREF(((TaskGroup *)self)->tasks, Py_NewRef(value));
+    return 0;
+}
+
+static const char *const TaskGroup_copied[] = {
+    "_entered", "_exiting", "_aborting", "_loop", "_parent_task", "_parent_cancel_requested", "_tasks", "_errors", "_base_error", "_on_completed_fut",
+#if COMPAT_GROUP_CANCEL
+    "_cancel_on_enter",
+#endif
+    NULL,
+};
+
 static PyMethodDef TaskGroup_methods[] = {
     {"create_task", FUTURE_FASTCALL(TaskGroup_create_task), METH_FASTCALL | METH_KEYWORDS,
      COMPAT_FACTORY_KEYWORDS ? "create_task($self, coro, **kwargs)\n--\n\nA task of this group. Raises: RuntimeError outside of the block."
@@ -366,20 +406,23 @@ static const struct coro_function taskgroup_functions[] = {
 static PyGetSetDef TaskGroup_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
-    {"_errors", TaskGroup_get_errors},
+    {"_errors", TaskGroup_get_errors, TaskGroup_set_errors},
+    {"_tasks", TaskGroup_get_tasks, TaskGroup_set_tasks},
+    {"_loop", twin_get_field, twin_set_field, NULL, (void *)offsetof(TaskGroup, loop)},
+    {"_parent_task", twin_get_field, twin_set_field, NULL, (void *)offsetof(TaskGroup, parent_task)},
+    {"_base_error", twin_get_field, twin_set_field, NULL, (void *)offsetof(TaskGroup, base_error)},
+    {"_on_completed_fut", twin_get_field, twin_set_field, NULL, (void *)offsetof(TaskGroup, on_completed)},
     {NULL},
 };
 
 static PyMemberDef TaskGroup_members[] = {
-    {"_loop", T_OBJECT, offsetof(TaskGroup, loop), READONLY},
-    {"_parent_task", T_OBJECT, offsetof(TaskGroup, parent_task), READONLY},
-    {"_tasks", T_OBJECT, offsetof(TaskGroup, tasks), READONLY},
-    {"_base_error", T_OBJECT, offsetof(TaskGroup, base_error), READONLY},
-    {"_on_completed_fut", T_OBJECT, offsetof(TaskGroup, on_completed), READONLY},
-    {"_entered", T_BOOL, offsetof(TaskGroup, entered), READONLY},
-    {"_exiting", T_BOOL, offsetof(TaskGroup, exiting), READONLY},
+    {"_entered", T_BOOL, offsetof(TaskGroup, entered), 0},
+    {"_exiting", T_BOOL, offsetof(TaskGroup, exiting), 0},
     {"_aborting", T_BOOL, offsetof(TaskGroup, aborting), 0},
     {"_parent_cancel_requested", T_BOOL, offsetof(TaskGroup, parent_cancel_requested), 0},
+#if COMPAT_GROUP_CANCEL
+    {"_cancel_on_enter", T_BOOL, offsetof(TaskGroup, cancel_on_enter), 0},
+#endif
     {"__dictoffset__", T_PYSSIZET, offsetof(TaskGroup, dict), READONLY},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(TaskGroup, weakrefs), READONLY},
     {NULL},
@@ -406,7 +449,7 @@ static PyType_Slot TaskGroup_slots[] = {
 static PyType_Spec TaskGroup_spec = {
     .name = "asyncloop.TaskGroup",
     .basicsize = sizeof(TaskGroup),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = TaskGroup_slots,
 };
 
@@ -414,7 +457,8 @@ static int
 taskgroup_register(PyObject *module, struct state *st)
 {
     if (state_add_type(module, &st->TaskGroup_type, &TaskGroup_spec, NULL, true) < 0
-        || twin_adopt(st, st->TaskGroup_type, "asyncio.taskgroups", "TaskGroup") < 0) {
+        || twin_adopt(st, st->TaskGroup_type, TWIN_GROUP, "asyncio.taskgroups", "TaskGroup") < 0
+        || twin_add_copying(st, st->TaskGroup_type, TaskGroup_copied) < 0) {
         return -1;
     }
     return coro_function_add_to_type(module, st, st->TaskGroup_type, taskgroup_functions);

@@ -260,6 +260,13 @@ timeout_leave_alarm(Timeout *t)
     return handle == NULL ? -1 : 0;
 }
 
+/* Nothing of its class is overridden: the functions here are what its methods do. */
+static inline bool
+timeout_is_plain(Timeout *t, struct state *st)
+{
+    return Py_IS_TYPE(t, st->Timeout_type) && t->dict == NULL && !st->twins_touched[TWIN_TIMEOUT];
+}
+
 static inline int
 timeout_arm(Timeout *t, struct state *st)
 {
@@ -272,7 +279,7 @@ timeout_arm(Timeout *t, struct state *st)
     }
     Loop *loop = loop_running_borrowed(st);
     double now;
-    if (UNLIKELY(loop == NULL)) {
+    if (UNLIKELY(loop == NULL || !timeout_is_plain(t, st))) { /* _on_timeout may be somebody's */
         return timeout_arm_elsewhere(t, st);
     }
     if (loop_now(loop, &now) < 0) {
@@ -365,6 +372,16 @@ timeout_reschedule(Timeout *t, struct state *st, PyObject *when)
 
 /* ---- entering and leaving */
 
+/* self.reschedule(self._when) */
+static COLD int
+timeout_call_reschedule(Timeout *t, struct state *st)
+{
+    PyObject *when = timeout_when(t), *done = when == NULL ? NULL : PyObject_CallMethodOneArg((PyObject *)t, st->str.reschedule, when);
+    Py_XDECREF(when);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 static int
 timeout_enter(Timeout *t, struct state *st)
 {
@@ -387,7 +404,10 @@ timeout_enter(Timeout *t, struct state *st)
     Py_INCREF(task);
     t->n_cancelling = LIKELY(st->traits.timeout_counts_cancels) ? task_cancelling_any(st, task) : 0;
     Py_DECREF(task);
-    return UNLIKELY(t->n_cancelling < 0) && PyErr_Occurred() ? -1 : timeout_arm(t, st);
+    if (UNLIKELY(t->n_cancelling < 0) && PyErr_Occurred()) {
+        return -1;
+    }
+    return LIKELY(timeout_is_plain(t, st)) ? timeout_arm(t, st) : timeout_call_reschedule(t, st);
 }
 
 static PyObject *

@@ -1,6 +1,7 @@
 /* task/timeout_type.c -- the Python face of Timeout; timeout() and timeout_at(). */
 #include "core/freelist.h"
 #include "core/twin.h"
+#include "core/twin_copy.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
 #include "task/timeout.h"
@@ -199,15 +200,23 @@ Timeout_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject
 
 /* ---- attributes */
 
+static const char *const timeout_states[] = {"CREATED", "ENTERED", "EXPIRING", "EXPIRED", "EXITED"};
+
+/* asyncio's own enum member. New reference. */
+static PyObject *
+timeout_state_member(int state)
+{
+    PyObject *module = PyImport_ImportModule("asyncio.timeouts"), *states = module == NULL ? NULL : PyObject_GetAttrString(module, "_State");
+    PyObject *member = states == NULL ? NULL : PyObject_GetAttrString(states, timeout_states[state]);
+    Py_XDECREF(module);
+    Py_XDECREF(states);
+    return member;
+}
+
 static PyObject *
 Timeout_get_state(PyObject *self, void *Py_UNUSED(closure))
 {
-    static const char *const names[] = {"CREATED", "ENTERED", "EXPIRING", "EXPIRED", "EXITED"};
-    PyObject *module = PyImport_ImportModule("asyncio.timeouts"), *states = module == NULL ? NULL : PyObject_GetAttrString(module, "_State");
-    PyObject *state = states == NULL ? NULL : PyObject_GetAttrString(states, names[((Timeout *)self)->state]);
-    Py_XDECREF(module);
-    Py_XDECREF(states);
-    return state;
+    return timeout_state_member(((Timeout *)self)->state);
 }
 
 static PyObject *
@@ -222,6 +231,73 @@ Timeout_get_handler(PyObject *self, void *Py_UNUSED(closure))
 {
     Timeout *t = (Timeout *)self;
     return Py_NewRef(t->handle != NULL ? t->handle : t->is_armed ? self : Py_None);
+}
+
+/* ---- setting them, as a copy does: only of one whose block is not under way */
+
+static const char *const Timeout_copied[] = {"_state", "_timeout_handler", "_task", "_when", NULL};
+
+static int
+timeout_check_idle(Timeout *t, PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    if (t->state == TIMEOUT_ENTERED || t->state == TIMEOUT_EXPIRING) {
+        PyErr_Format(PyExc_AttributeError, "attribute '%s' of an active Timeout cannot be set", name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+Timeout_set_state(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Timeout *t = (Timeout *)self;
+    if (timeout_check_idle(t, value, "_state") < 0) {
+        return -1;
+    }
+    for (int i = 0; i < (int)ARRAY_LENGTH(timeout_states); i++) {
+        PyObject *state = timeout_state_member(i);
+        bool is_it = state == value;
+        Py_XDECREF(state);
+        if (state == NULL) {
+            return -1;
+        }
+        if (is_it && i != TIMEOUT_ENTERED && i != TIMEOUT_EXPIRING) {
+            t->state = (uint8_t)i;
+            return 0;
+        }
+    }
+    PyErr_SetString(PyExc_TypeError, "an active Timeout cannot be copied");
+    return -1;
+}
+
+static int
+Timeout_set_task(PyObject *self, PyObject *value, void *offset)
+{
+    return timeout_check_idle((Timeout *)self, value, "_task") < 0 ? -1 : twin_set_field(self, value, offset);
+}
+
+static int
+Timeout_set_when(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    return timeout_check_idle((Timeout *)self, value, "_when") < 0 ? -1 : timeout_set_when((Timeout *)self, value);
+}
+
+/* One whose block is not under way has none. */
+static int
+Timeout_set_handler(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (timeout_check_idle((Timeout *)self, value, "_timeout_handler") < 0) {
+        return -1;
+    }
+    if (value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "an active Timeout cannot be copied");
+        return -1;
+    }
+    return 0;
 }
 
 static PyMethodDef Timeout_methods[] = {
@@ -242,14 +318,14 @@ static const struct coro_function timeout_functions[] = {
 static PyGetSetDef Timeout_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
-    {"_state", Timeout_get_state},
-    {"_when", Timeout_get_when},
-    {"_timeout_handler", Timeout_get_handler},
+    {"_state", Timeout_get_state, Timeout_set_state},
+    {"_when", Timeout_get_when, Timeout_set_when},
+    {"_task", twin_get_field, Timeout_set_task, NULL, (void *)offsetof(Timeout, task)},
+    {"_timeout_handler", Timeout_get_handler, Timeout_set_handler},
     {NULL},
 };
 
 static PyMemberDef Timeout_members[] = {
-    {"_task", T_OBJECT, offsetof(Timeout, task), READONLY},
     {"_cancelling", T_LONG, offsetof(Timeout, n_cancelling), READONLY},
     {"__dictoffset__", T_PYSSIZET, offsetof(Timeout, dict), READONLY},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Timeout, weakrefs), READONLY},
@@ -277,11 +353,24 @@ static PyType_Slot Timeout_slots[] = {
 static PyType_Spec Timeout_spec = {
     .name = "asyncloop.Timeout",
     .basicsize = sizeof(Timeout),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .slots = Timeout_slots,
 };
 
 /* ---- timeout(), timeout_at() */
+
+/* Where somebody has set an attribute of the class: Timeout(when), as its __init__ may be another. Steals t. */
+static inline PyObject *
+timeout_by_class(Timeout *t, struct state *st)
+{
+    if (LIKELY(t == NULL || !st->twins_touched[TWIN_TIMEOUT])) {
+        return (PyObject *)t;
+    }
+    PyObject *when = timeout_when(t), *made = when == NULL ? NULL : PyObject_CallOneArg((PyObject *)st->Timeout_type, when);
+    Py_XDECREF(when);
+    Py_DECREF(t);
+    return made;
+}
 
 static const char *const timeout_names[] = {"delay"};
 static const struct args_signature timeout_signature = {"timeout", timeout_names, 1, 1, 1, false};
@@ -289,8 +378,9 @@ static const struct args_signature timeout_signature = {"timeout", timeout_names
 static PyObject *
 module_timeout(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
+    struct state *st = state_of_module(module);
     PyObject *delay;
-    return args_bind(&timeout_signature, args, n_args, kwnames, &delay) < 0 ? NULL : (PyObject *)timeout_in(state_of_module(module), delay);
+    return args_bind(&timeout_signature, args, n_args, kwnames, &delay) < 0 ? NULL : timeout_by_class(timeout_in(st, delay), st);
 }
 
 static const struct args_signature timeout_at_signature = {"timeout_at", Timeout_names, 1, 1, 1, false};
@@ -302,11 +392,12 @@ module_timeout_at(PyObject *module, PyObject *const *args, Py_ssize_t n_args, Py
     if (args_bind(&timeout_at_signature, args, n_args, kwnames, &when) < 0) {
         return NULL;
     }
-    Timeout *t = timeout_alloc(state_of_module(module));
+    struct state *st = state_of_module(module);
+    Timeout *t = timeout_alloc(st);
     if (t != NULL && timeout_set_when(t, when) < 0) {
         Py_CLEAR(t);
     }
-    return (PyObject *)t;
+    return timeout_by_class(t, st);
 }
 
 static PyMethodDef timeout_module_functions[] = {
@@ -325,7 +416,8 @@ static int
 timeout_register(PyObject *module, struct state *st)
 {
     if (state_add_type(module, &st->Timeout_type, &Timeout_spec, NULL, true) < 0
-        || twin_adopt(st, st->Timeout_type, "asyncio.timeouts", "Timeout") < 0
+        || twin_adopt(st, st->Timeout_type, TWIN_TIMEOUT, "asyncio.timeouts", "Timeout") < 0
+        || twin_add_copying(st, st->Timeout_type, Timeout_copied) < 0
         || coro_function_add_to_type(module, st, st->Timeout_type, timeout_functions) < 0) {
         return -1;
     }
