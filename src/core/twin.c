@@ -282,7 +282,10 @@ twin_show_native(struct state *st, bool is_shown)
     st->twins_show_native = is_shown;
     for (uint32_t i = 0; i < st->n_twins; i++) {
         struct twin *twin = &st->twins[i];
-        PyObject *name = is_shown ? PyObject_GetAttrString((PyObject *)twin->native, "__module__") : PyUnicode_InternFromString("asyncloop");
+        /* Future and Task are in asyncio's own C module, where nothing is rebound: they say the package, by which pickle finds them. */
+        PyObject *name = !is_shown                        ? PyUnicode_InternFromString("asyncloop")
+                         : twin->family == TWIN_CLOSED ? PyUnicode_InternFromString("asyncio")
+                                                          : PyObject_GetAttrString((PyObject *)twin->native, "__module__");
         int rc = name == NULL ? -1 : PyDict_SetItemString(twin->type->tp_dict, "__module__", name);
         Py_XDECREF(name);
         if (rc < 0 || twin_take_entry(twin->type, twin->native, "__firstlineno__", is_shown) < 0) { /* for inspect.getsource */

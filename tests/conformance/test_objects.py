@@ -173,7 +173,7 @@ def test_a_pickle_of_either_is_loaded_by_the_other(tmp_path):
     dump.write_text(HEAD + f"""
 q = asyncio.Queue(4); q.put_nowait("item"); lock = asyncio.Lock(); lock._locked = True
 everything = [q, lock, asyncio.Event(), asyncio.Condition(), asyncio.BoundedSemaphore(3), asyncio.Barrier(2), asyncio.TaskGroup(), asyncio.Timeout(None),
-              asyncio.sleep, asyncio.gather, asyncio.Lock, asyncio.Lock.acquire, asyncio.Future, asyncio.timeout, asyncio.Queue.put_nowait, asyncio.open_connection]
+              asyncio.sleep, asyncio.gather, asyncio.Lock, asyncio.Lock.acquire, asyncio.timeout, asyncio.Queue.put_nowait, asyncio.open_connection]
 with open({str(file)!r}, "wb") as f:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1): f.write(pickle.dumps(everything, protocol))
 """)
@@ -181,7 +181,7 @@ with open({str(file)!r}, "wb") as f:
 with open({str(file)!r}, "rb") as f:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         q, lock, event, cond, sem, barrier, group, limit, *functions = pickle.load(f)
-        assert functions == [asyncio.sleep, asyncio.gather, asyncio.Lock, asyncio.Lock.acquire, asyncio.Future, asyncio.timeout, asyncio.Queue.put_nowait, asyncio.open_connection]
+        assert functions == [asyncio.sleep, asyncio.gather, asyncio.Lock, asyncio.Lock.acquire, asyncio.timeout, asyncio.Queue.put_nowait, asyncio.open_connection]
         async def main():
             async with cond: cond.notify_all()
             async with group: group.create_task(barrier.wait())
@@ -429,16 +429,17 @@ asyncio.run(main())
 def test_names_are_asyncios_only_while_installed():
     code = """
 import asyncio, pickle, asyncloop
-def names(): return [(o.__module__, o.__qualname__) for o in (asyncloop.Lock, asyncloop.sleep, asyncloop.gather, asyncloop.Future, asyncloop.open_connection, asyncloop.Queue.put)]
+def names(): return [(o.__module__, o.__qualname__) for o in (asyncloop.Lock, asyncloop.sleep, asyncloop.gather, asyncloop.open_connection, asyncloop.Queue.put)]
 before = names()
 print(before)
-natives = [(o.__module__, o.__qualname__) for o in (asyncio.Lock, asyncio.sleep, asyncio.gather, asyncio.Future, asyncio.open_connection, asyncio.Queue.put)]
+natives = [(o.__module__, o.__qualname__) for o in (asyncio.Lock, asyncio.sleep, asyncio.gather, asyncio.open_connection, asyncio.Queue.put)]
 for _ in range(2):
     asyncloop.install(); asyncloop.install()
     assert names() == natives, names()
     assert repr(asyncio.Lock()).startswith("<asyncio.locks.Lock object at "), asyncio.Lock()
     data = pickle.dumps([asyncio.Lock(), asyncio.sleep])
     assert b"asyncloop" not in data, data
+    assert pickle.loads(pickle.dumps(asyncio.Future)) is asyncio.Future and pickle.loads(pickle.dumps(asyncio.Task)) is asyncio.Task
     asyncloop.uninstall(); asyncloop.uninstall()
     assert type(pickle.loads(data)[0]) is asyncio.Lock
     for name, _ in names(): assert name.startswith("asyncloop"), names()
