@@ -93,6 +93,7 @@
 #include "net/listener.c"
 #include "net/process.c"
 #include "net/sock_ops.c"
+#include "net/sock_coro.c"
 #include "net/stream_buffer.c"
 #include "net/stream.c"
 #include "net/stream_reader.c"

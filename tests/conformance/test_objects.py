@@ -347,7 +347,7 @@ async def main():
                   inspect.iscoroutinefunction(functools.partial(m)), inspect.signature(m), m == getattr(o, name), weakref.WeakMethod(m)() == m, m.__name__)
         print(sorted(n for n, _ in inspect.getmembers(type(o), inspect.isfunction) if not n.startswith("_")))
     loop = asyncio.get_running_loop()
-    for name in "sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into sock_sendall sock_sendto sock_accept sock_connect create_connection".split():
+    for name in "sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into sock_sendall sock_sendto sock_accept sock_connect".split():
         f = getattr(loop, name)
         print(name, inspect.iscoroutinefunction(f), asyncio.iscoroutinefunction(f), type(getattr(mock.MagicMock(spec=loop), name)).__name__,
               type(getattr(mock.create_autospec(loop), name)).__name__ != "MagicMock", inspect.signature(f))

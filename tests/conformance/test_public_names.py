@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(SUBJECT == "asyncio", reason="compares asyncloop
 LISTED = {
     r"\w+: the class is of another class: Twin": "isinstance of a twin accepts asyncio's own objects, which takes a metaclass",
     r"\w+: other bases.*": "the mixins of asyncio's are part of the class in C",
-    r"\w+: (lacks|has) __(weakref|dictoffset|weaklistoffset|vectorcalloffset|slotnames|static_attributes|firstlineno|abstractmethods|annotations|annotations_cache|annotate"
+    r"\w+: (lacks|has) __(module|weakref|dictoffset|weaklistoffset|vectorcalloffset|slotnames|static_attributes|firstlineno|abstractmethods|annotations|annotations_cache|annotate"
     r"|annotate_func|setstate|text_signature|orig_bases|parameters|type_params)__": "names of how a class is made, in C or in Python",
     r"\w+: (lacks|has) _abc_impl": "the metaclass is an abstract base class's",
     r"(StreamReader|\w*Queue|Condition|TaskGroup|Timeout|Barrier|\w*Semaphore|Event|Lock|StreamWriter|StreamReaderProtocol): has _\w+": "an attribute of the object, by a descriptor of the class",
