@@ -298,7 +298,7 @@ asyncio.run(main())
 
 
 FUNCTIONS = ("sleep gather wait wait_for shield as_completed timeout timeout_at create_task ensure_future to_thread run_coroutine_threadsafe wrap_future "
-             "open_connection start_server open_unix_connection start_unix_server all_tasks").split()
+             "open_connection start_server open_unix_connection start_unix_server").split()
 METHODS = ["Lock.acquire", "Lock.release", "Lock.locked", "Lock.__aenter__", "Event.wait", "Event.set", "Condition.wait", "Condition.wait_for", "Condition.notify",
            "Condition.notify_all", "Semaphore.acquire", "Semaphore.release", "BoundedSemaphore.release", "Barrier.wait", "Barrier.abort", "Queue.put", "Queue.get", "Queue.join",
            "Queue.put_nowait", "Queue.get_nowait", "Queue.qsize", "PriorityQueue._put", "LifoQueue._get", "TaskGroup.create_task", "TaskGroup.__aexit__", "Timeout.reschedule",
@@ -411,7 +411,7 @@ async def main():
     reader = asyncio.StreamReader()
     await lock.acquire()
     for make in (lambda: asyncio.sleep(9), q.get, lock.acquire, ev.wait, lambda: asyncio.wait_for(ev.wait(), 9), lambda: asyncio.wait([loop.create_future()]),
-                 q.join, lambda: q.put(1), reader.read, lambda: reader.readexactly(3), lambda: asyncio.to_thread(int), group.__aenter__,
+                 q.join, lambda: q.put(1), reader.read, lambda: reader.readexactly(3), group.__aenter__,
                  lambda: loop.sock_recv(a, 5), lambda: loop.sock_sendall(a, b"x")):
         c = make(); state(c, "created"); c.close(); state(c, "closed")
         c = make(); t = asyncio.create_task(c); await asyncio.sleep(0); await asyncio.sleep(0)
