@@ -78,6 +78,7 @@ Loop_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t n_args
     if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
         return NULL;
     }
+    loop_notice_overrides(loop); /* the task is made before the first poll */
     bool is_new = false;
     PyObject *future = loop_type_ensure_future(loop, awaitable, &is_new), *result = NULL, *done = NULL;
     if (future == NULL) {
@@ -241,6 +242,27 @@ loop_type_plain_deadline(Loop *loop, PyObject *delay, double *when)
     return 1;
 }
 
+/* self.call_at(when, callback, *args, context=context): args are call_later's. Steals when. */
+static COLD PyObject *
+loop_type_call_at_by_name(Loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject **stack = when == NULL ? NULL : PyMem_Malloc((size_t)(2 + n_args + n_keywords) * sizeof *stack), *handle = NULL;
+    if (stack != NULL) {
+        memcpy(stack + 1, args, (size_t)(n_args + n_keywords) * sizeof *stack);
+        stack[0] = (PyObject *)loop;
+        stack[1] = when;
+        stack[1 + n_args + n_keywords] = Py_None;
+        handle = PyObject_VectorcallMethod(loop->st->str.call_at, stack, (size_t)(1 + n_args), n_keywords == 0 ? loop->st->kw_context : kwnames);
+        PyMem_Free(stack);
+    }
+    else if (when != NULL) {
+        PyErr_NoMemory();
+    }
+    Py_XDECREF(when);
+    return handle;
+}
+
 static PyObject *
 Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
@@ -263,7 +285,10 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
         is_plain = -1;
     }
     PyObject *handle = NULL;
-    if (LIKELY(is_plain >= 0) && loop_check_closed(loop) == 0
+    if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_AT) && is_plain >= 0) {
+        handle = loop_type_call_at_by_name(loop, sum == NULL ? PyFloat_FromDouble(when) : Py_NewRef(sum), args, n_args, kwnames);
+    }
+    else if (LIKELY(is_plain >= 0) && loop_check_closed(loop) == 0
         && (LIKELY(!loop->debug) || loop_type_check_callback(loop, args[1], "call_at", true) == 0)) {
         handle = handle_call_at(loop, when, given, args[1], args + 2, n_args - 2, context);
     }
@@ -629,6 +654,7 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
         return NULL;
     }
     net_loop_init(loop);
+    loop_look_for_overrides(loop);
     return (PyObject *)loop;
 }
 
@@ -698,13 +724,13 @@ Loop_dealloc(PyObject *self)
     Py_XDECREF(module);
 }
 
-/* Setting or deleting "time" on an instance moves the scheduler at once. */
+/* Setting or deleting a method on an instance counts at once: "time" moves the scheduler. */
 static int
 Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
     int rc = PyObject_GenericSetAttr(self, name, value);
-    if (rc == 0 && PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, "time") == 0) {
-        loop_notice_own_time(loop_cast(self));
+    if (rc == 0) {
+        loop_look_for_overrides(loop_cast(self));
     }
     return rc;
 }

@@ -159,6 +159,17 @@ compat_dict_version(PyObject *dict)
 }
 #endif
 
+/* A number that this type has not again once it, or a base, was changed; 0: not known. */
+static inline unsigned int
+compat_type_version(PyTypeObject *type)
+{
+#if COMPAT_AT_LEAST(3, 12)
+    return type->tp_version_tag;
+#else
+    return PyType_HasFeature(type, Py_TPFLAGS_VALID_VERSION_TAG) ? type->tp_version_tag : 0;
+#endif
+}
+
 /* The version that runs, which may be another patch release than the headers. */
 #define COMPAT_RUNS(major, minor, micro) (Py_Version >= (((unsigned long)(major) << 24) | ((minor) << 16) | ((micro) << 8)))
 

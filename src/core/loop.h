@@ -46,6 +46,16 @@ struct fd_slot {
     bool is_registered;
 };
 
+/* Methods of the loop's that helpers, tasks and futures would call on asyncio, and that a subclass or somebody else has replaced, on the class or the
+ * instance.  Setting one on the instance is noticed at once, all else before each poll and run (loop_notice_overrides). */
+enum loop_override {
+    LOOP_OWN_CALL_SOON = 1,
+    LOOP_OWN_CALL_LATER = 2,
+    LOOP_OWN_CALL_AT = 4,
+    LOOP_OWN_CREATE_FUTURE = 8,
+    LOOP_OWN_CALL_SOON_THREADSAFE = 16,
+};
+
 enum loop_state { LOOP_IDLE, LOOP_RUNNING, LOOP_CLOSED };
 
 /* Transports with writes gathered during ready entries: the net layer links them here, and sets flush.  See net/outq.h.
@@ -84,6 +94,7 @@ typedef struct Loop {
     bool debug;
     bool stepping;          /* inside the step of a task of ours: its being the current task is no leftover */
     bool has_own_time;      /* time() is overridden: ask Python (loop_now) */
+    uint8_t overrides;      /* enum loop_override: methods that are to be called by name */
     bool poll_soon;         /* the poller is to be asked before more is read without it (loop_poll_soon) */
     volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
     uint8_t patient_connections; /* so many that are accepted next are not read before the poller reports them (net/sock_transport.c) */
@@ -104,6 +115,12 @@ typedef struct Loop {
     PyObject *saved_hooks[2]; /* asyncgen hooks to put back */
     int saved_origin_depth;
     struct Loop *running_next;
+    struct { /* overrides is true of these (not owned: only compared with its own) */
+        PyTypeObject *type;
+        PyObject *dict;
+        Py_ssize_t dict_size;
+        unsigned int version; /* of the type; 0: not known */
+    } noticed;
     uint64_t running_mark; /* while it is this, the loop is asyncio's running one (core/aiobridge.h) */
     struct Loop *loops_next, **loops_prev_next;
 } Loop;
@@ -120,8 +137,9 @@ static inline int loop_now(Loop *loop, double *now) MUST_CHECK;
 static int loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when) MUST_CHECK;
 static void loop_timer_remove(Loop *loop, struct timer *t, PyObject *owner); /* t must be scheduled; drops the heap's reference last */
 
-/* Note whether time() is overridden now. */
-static void loop_notice_own_time(Loop *loop);
+/* Note which methods are overridden now, time() among them. */
+static inline void loop_notice_overrides(Loop *loop);
+static void loop_look_for_overrides(Loop *loop);
 
 /* Before Python code that is not a step of an own task.  Does nothing when such a step is what called us. */
 static inline void loop_leave_task(Loop *loop);

@@ -43,7 +43,7 @@
     X(asyncio_TimerHandle, "asyncio.events", "TimerHandle")                                                                  \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                                                                \
     X(InvalidStateError, "asyncio.exceptions", "InvalidStateError")                                                          \
-    X(events, "asyncio.events", NULL)                                                                                        \
+    X(events, "asyncio.events", NULL) X(tasks, "asyncio.tasks", NULL)                                                        \
     X(native_running_loop, "_asyncio", "_get_running_loop")                                                                  \
     X(native_need_running_loop, "_asyncio", "get_running_loop")                                                              \
     X(native_set_running_loop, "_asyncio", "_set_running_loop")                                                              \
@@ -76,7 +76,7 @@
     X(set_result_unless_cancelled) X(add_to_awaited_by) X(discard_from_awaited_by) X(kw_loop) X(kw_msg)                      \
     X(wraps_stop_iteration) X(chain_future) X(concurrent_CancelledError)              \
     X(concurrent_Future) X(concurrent_InvalidStateError) X(concurrent_TimeoutError) X(convert_future_exc) X(kw_name)         \
-    X(kw_name_context) X(native_all_tasks) X(native_current_task) X(pool_class) X(pool_lock) X(pool_module)                  \
+    X(kw_name_context) X(native_all_tasks) X(native_current_task) X(native_shield) X(pool_class) X(pool_lock) X(pool_module)                  \
     X(pool_submit) X(run_coroutine_threadsafe) X(set_task_name)                                                              \
     /* sync */ X(deque_type) X(deque_append) X(deque_popleft) X(deque_remove) X(barrier_states) X(heappush) X(heappop)       \
     X(QueueEmpty) X(QueueFull) X(QueueShutDown) X(BrokenBarrierError)                                                        \

@@ -32,7 +32,7 @@ stream_loop_is_debug(struct state *st, PyObject *loop)
 static inline PyObject *
 stream_new_future(struct state *st, PyObject *loop)
 {
-    if (LIKELY(loop_is_own(st, loop))) {
+    if (LIKELY(future_is_made_by(st, loop))) {
         return future_new((Loop *)loop);
     }
     Py_INCREF(loop);

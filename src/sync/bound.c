@@ -47,7 +47,7 @@ static inline PyObject *
 bound_new_waiter(Bound *b, struct state *st)
 {
     Loop *own = loop_running_borrowed(st);
-    if (LIKELY(own != NULL && (b->loop == (PyObject *)own || b->loop == NULL))) {
+    if (LIKELY(own != NULL && (b->loop == (PyObject *)own || b->loop == NULL) && !(own->overrides & LOOP_OWN_CREATE_FUTURE))) {
         if (UNLIKELY(b->loop == NULL)) {
             b->loop = Py_NewRef(own);
         }

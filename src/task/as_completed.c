@@ -188,7 +188,7 @@ static int
 as_completed_start_timer(AsCompleted *a, struct state *st)
 {
     double when;
-    if (loop_is_own(st, a->loop)) {
+    if (loop_is_own(st, a->loop) && !(((Loop *)a->loop)->overrides & (LOOP_OWN_CALL_LATER | LOOP_OWN_CALL_AT))) {
         return timeout_deadline((Loop *)a->loop, a->timeout, &when) < 0
                    ? -1
                    : loop_timer_push((Loop *)a->loop, &a->timer, (PyObject *)a, when);
@@ -262,7 +262,7 @@ as_completed_wait(Coro *c, struct state *st)
     AsCompleted *a = (AsCompleted *)c->self;
     PyObject *loop = as_completed_queue_loop(a, st), *getter = NULL;
     if (loop != NULL) {
-        getter = loop_is_own(st, loop) ? future_new((Loop *)loop) : PyObject_CallMethodNoArgs(loop, st->str.create_future);
+        getter = future_is_made_by(st, loop) ? future_new((Loop *)loop) : PyObject_CallMethodNoArgs(loop, st->str.create_future);
     }
     if (getter == NULL || (a->getters == NULL && (a->getters = PyList_New(0)) == NULL) || PyList_Append(a->getters, getter) < 0) {
         Py_XDECREF(getter);

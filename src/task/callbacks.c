@@ -108,6 +108,8 @@ callbacks_add(Future *f, PyObject *target, PyObject *context)
 
 /* ---- scheduling */
 
+static PyObject *callback_as_pair(struct callback *cb);
+
 /* loop.call_soon(callback, future, context=context) of a loop that is not ours. */
 static int
 callback_call_soon(PyObject *loop, PyObject *callback, PyObject *future, PyObject *context)
@@ -145,6 +147,23 @@ callback_check_loop(Loop *loop)
     return loop_check_closed(loop) < 0 ? -1 : loop->debug ? loop_check_thread(loop) : 0;
 }
 
+/* On a loop of ours whose call_soon is somebody's: the callable that asyncio would have, in the context it would run in. */
+static COLD int
+callback_schedule_by_name(Future *f, const struct callback *cb)
+{
+    struct callback held = {Py_NewRef(cb->target), cb->context == NULL ? PyContext_New() : cb->context};
+    if (cb->context != NULL && callback_has_context(cb)) {
+        Py_INCREF(held.context);
+    }
+    PyObject *pair = held.context == NULL ? NULL : callback_as_pair(&held);
+    int rc = pair == NULL ? -1 : callback_call_soon(f->loop, PyTuple_GET_ITEM(pair, 0), (PyObject *)f, PyTuple_GET_ITEM(pair, 1));
+    PyObject *raised = compat_take_raised();
+    callback_clear(&held);
+    Py_XDECREF(pair);
+    compat_set_raised(raised);
+    return rc;
+}
+
 static int
 callback_schedule(Future *f, const struct callback *cb)
 {
@@ -158,6 +177,9 @@ callback_schedule(Future *f, const struct callback *cb)
         return rc;
     }
     Loop *loop = (Loop *)f->loop;
+    if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_SOON)) {
+        return callback_schedule_by_name(f, cb);
+    }
     if (UNLIKELY(loop->state == LOOP_CLOSED || loop->debug) && callback_check_loop(loop) < 0) {
         return -1;
     }

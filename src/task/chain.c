@@ -246,7 +246,8 @@ chain_tie(Chain *c, struct state *st)
 static bool
 chain_takes(struct state *st, PyObject *future, PyObject *loop)
 {
-    return future_is_exact(st, future) && ((Future *)future)->is_own && ((Future *)future)->loop == loop;
+    return future_is_exact(st, future) && ((Future *)future)->is_own && ((Future *)future)->loop == loop
+           && !(((Loop *)loop)->overrides & LOOP_OWN_CALL_SOON_THREADSAFE);
 }
 
 static int

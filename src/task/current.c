@@ -17,7 +17,13 @@ module_current_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, 
         return NULL;
     }
     if (given[0] == NULL || given[0] == Py_None) {
-        task = task_current_here(st);
+        Loop *own = loop_running_borrowed(st);
+        if (UNLIKELY(own == NULL)) {
+            return PyObject_CallNoArgs(st->native_current_task);
+        }
+        Py_INCREF(own);
+        task = task_current(st, (PyObject *)own);
+        Py_DECREF(own);
     }
     else if (aiobridge_current_task(st, given[0], &task) == 0) {
         return PyObject_CallOneArg(st->native_current_task, given[0]);

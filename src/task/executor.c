@@ -375,7 +375,7 @@ static int
 executor_put_item(Loop *loop, PyObject *executor, const struct executor_call *call, PyObject **future)
 {
     struct state *st = loop->st;
-    int rc = executor_is_known_pool(st, executor);
+    int rc = loop->overrides & LOOP_OWN_CALL_SOON_THREADSAFE ? 0 : executor_is_known_pool(st, executor);
     if (rc <= 0) {
         return rc;
     }

@@ -143,6 +143,12 @@ future_start(Future *f, struct state *st, Loop *loop)
     return UNLIKELY(loop->debug) ? future_note_source(f, st) : 0;
 }
 
+static inline bool
+future_is_made_by(struct state *st, PyObject *loop)
+{
+    return loop_is_own(st, loop) && !(((Loop *)loop)->overrides & LOOP_OWN_CREATE_FUTURE);
+}
+
 static PyObject *
 future_new(Loop *loop)
 {

@@ -73,6 +73,8 @@ static int future_register(PyObject *module, struct state *st) MUST_CHECK;
 
 /* A pending future of this loop. New reference. */
 static PyObject *future_new(Loop *loop);
+/* loop.create_future() makes one by future_new, and nothing else. */
+static inline bool future_is_made_by(struct state *st, PyObject *loop);
 
 /* Finish it.  InvalidStateError when it is done already; RuntimeError when it has callbacks and its loop is closed. */
 static int future_set_result(Future *f, PyObject *result) MUST_CHECK;

@@ -175,8 +175,14 @@ shield_pending(struct state *st, PyObject *inner)
 {
     bool is_own = future_has_usual(st, inner, st->str.get_loop) && ((Future *)inner)->loop != NULL;
     PyObject *loop = LIKELY(is_own) ? Py_NewRef(((Future *)inner)->loop) : task_loop_of(st, inner);
-    ShieldFuture *outer = loop == NULL ? NULL : shield_new(st, loop);
-    if (outer == NULL) {
+    ShieldFuture *outer = NULL;
+    if (UNLIKELY(loop != NULL && loop_is_own(st, loop) && ((Loop *)loop)->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CREATE_FUTURE))) {
+        PyObject *shielded = PyObject_CallOneArg(st->native_shield, inner); /* each callback and future is to be seen: all as on asyncio */
+        Py_DECREF(loop);
+        Py_DECREF(inner);
+        return shielded;
+    }
+    if (loop == NULL || (outer = shield_new(st, loop)) == NULL) {
         goto error;
     }
     outer->inner = Py_NewRef(inner);
@@ -278,7 +284,8 @@ static PyMethodDef shield_functions[] = {
 static int
 shield_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->ShieldFuture_type, &ShieldFuture_spec, st->Future_type, false) < 0) {
+    if (state_add_type(module, &st->ShieldFuture_type, &ShieldFuture_spec, st->Future_type, false) < 0
+        || future_import(&st->native_shield, "asyncio.tasks", "shield") < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, shield_functions);

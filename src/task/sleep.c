@@ -186,7 +186,7 @@ sleep_deadline(Loop *loop, PyObject *delay, const struct sleep_span *span, doubl
  *
  *     phase 0: begins;  1: the bare yield of delay <= 0 is out;  2: waits for a future */
 
-/* On somebody else's loop: create_future() and call_later(), as asyncio.sleep does. */
+/* On somebody else's loop, or one whose methods are somebody's: create_future() and call_later(), as asyncio.sleep does. */
 static COLD PySendResult
 sleep_begin_elsewhere(Coro *c, struct state *st)
 {
@@ -222,7 +222,7 @@ sleep_begin(Coro *c, struct state *st)
     }
     c->phase = 2;
     Loop *loop = loop_running_borrowed(st);
-    if (UNLIKELY(loop == NULL)) {
+    if (UNLIKELY(loop == NULL || loop->overrides & (LOOP_OWN_CALL_LATER | LOOP_OWN_CALL_AT | LOOP_OWN_CREATE_FUTURE))) {
         return sleep_begin_elsewhere(c, st);
     }
     double when;

@@ -333,7 +333,9 @@ task_current_here(struct state *st)
         Py_DECREF(loop);
         return task;
     }
-    task = PyObject_CallNoArgs(st->native_current_task);
+    PyObject *current_task = PyObject_GetAttr(st->tasks, st->str.current_task); /* somebody's, perhaps; trio-asyncio binds this name too */
+    task = current_task == NULL ? NULL : PyObject_CallNoArgs(current_task);
+    Py_XDECREF(current_task);
     if (task == Py_None) {
         Py_CLEAR(task);
     }

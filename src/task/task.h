@@ -39,7 +39,7 @@ static int task_cancel(Task *t, PyObject *message) MUST_CHECK;
 /* asyncio.current_task(loop), whosever task it is: new reference; NULL without exception when there is none. */
 static PyObject *task_current(struct state *st, PyObject *loop);
 
-/* asyncio.current_task(): the same on the running loop; RuntimeError when there is none. */
+/* asyncio.tasks.current_task(), for helpers: the same on the running loop; RuntimeError when there is none. */
 static PyObject *task_current_here(struct state *st);
 
 /* cancelling() and uncancel() of any task, ours or not: -1 with the exception set. */

@@ -23,7 +23,7 @@ task_waiter_borrowed(PyObject *task)
     return task;
 }
 
-/* loop.call_soon(task_step, [exception], context=the task's) of a loop that is not ours. */
+/* loop.call_soon(task_step, [exception], context=the task's) of a loop that is not ours, or whose call_soon is not. */
 static COLD int
 task_step_soon_elsewhere(Task *t, PyObject *exception)
 {
@@ -49,6 +49,9 @@ task_step_soon(Task *t, PyObject *exception)
         return task_step_soon_elsewhere(t, exception);
     }
     Loop *loop = (Loop *)t->future.loop;
+    if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_SOON)) {
+        return task_step_soon_elsewhere(t, exception);
+    }
     if (UNLIKELY(loop->state == LOOP_CLOSED || loop->debug) && callback_check_loop(loop) < 0) {
         return -1;
     }

@@ -469,7 +469,7 @@ taskgroup_wait(TaskGroup *g, Coro *c, struct state *st)
         return PYGEN_ERROR;
     }
     if (g->on_completed == NULL) {
-        g->on_completed = loop_is_own(st, g->loop) ? future_new((Loop *)g->loop) : PyObject_CallMethodNoArgs(g->loop, st->str.create_future);
+        g->on_completed = future_is_made_by(st, g->loop) ? future_new((Loop *)g->loop) : PyObject_CallMethodNoArgs(g->loop, st->str.create_future);
         if (g->on_completed == NULL) {
             return PYGEN_ERROR;
         }

@@ -279,7 +279,7 @@ timeout_arm(Timeout *t, struct state *st)
     }
     Loop *loop = loop_running_borrowed(st);
     double now;
-    if (UNLIKELY(loop == NULL || !timeout_is_plain(t, st))) { /* _on_timeout may be somebody's */
+    if (UNLIKELY(loop == NULL || loop->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CALL_AT) || !timeout_is_plain(t, st))) { /* _on_timeout may be somebody's too */
         return timeout_arm_elsewhere(t, st);
     }
     if (loop_now(loop, &now) < 0) {

@@ -133,7 +133,7 @@ waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_
     memset((char *)w + sizeof(PyObject), 0, sizeof *w - sizeof(PyObject));
     timer_init(&w->timer, TIMER_KIND_WAITER);
     w->loop = loop;
-    w->is_own = loop_is_own(st, loop);
+    w->is_own = loop_is_own(st, loop) && !(((Loop *)loop)->overrides & LOOP_OWN_CREATE_FUTURE);
     w->children = Py_NewRef(children);
     w->n_left = PyTuple_GET_SIZE(children);
     w->mode = (uint8_t)mode;
@@ -152,7 +152,7 @@ static int
 waiter_start_timer(Waiter *w, struct state *st, PyObject *delay)
 {
     double when;
-    if (LIKELY(w->is_own)) {
+    if (LIKELY(w->is_own && !(((Loop *)w->loop)->overrides & (LOOP_OWN_CALL_LATER | LOOP_OWN_CALL_AT)))) {
         return timeout_deadline((Loop *)w->loop, delay, &when) < 0 ? -1 : loop_timer_push((Loop *)w->loop, &w->timer, (PyObject *)w, when);
     }
     w->handle = timeout_call_later(st, w->loop, delay, &waiter_due_def, (PyObject *)w);
