@@ -157,7 +157,7 @@ for make, name in cases:
     for n_args in (0, 1, 2, 3, 4, 40):
         compare(make, name, n_args)
         n += 1
-print(n)
+print(n, flush=True)
 os._exit(0)
 """
 
