@@ -24,5 +24,5 @@ def python(folder):
     packages = sysconfig.get_path("purelib", "venv", {"base": folder, "platbase": folder})
     shutil.copy(os.path.join(ROOT, PTH), packages)
     with open(os.path.join(packages, "all.pth"), "w") as f:
-        f.write("\n".join([ROOT, *site.getsitepackages()]))
+        f.write("\n".join(filter(os.path.isdir, [ROOT, *site.getsitepackages()])))  # 3.15 complains of others
     return os.path.join(folder, "bin", "python")
