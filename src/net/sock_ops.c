@@ -349,6 +349,18 @@ sock_op_wait(SockOp *op)
     return sock_op_watch(op);
 }
 
+/* The socket's method has raised SystemExit or KeyboardInterrupt: it is asked again when the loop is run again, as on asyncio. */
+static COLD int
+sock_op_try_again(SockOp *op)
+{
+    PyObject *raised = compat_take_raised();
+    if (op->state == SOCK_OP_WAITING && !future_is_done((Future *)op->future) && sock_op_watch(op) < 0) {
+        PyErr_Clear();
+    }
+    compat_set_raised(raised);
+    return -1;
+}
+
 /* Ready entry. */
 static int
 sock_op_on_ready(Loop *loop, PyObject *self, PyObject *arg)
@@ -374,7 +386,7 @@ sock_op_on_ready(Loop *loop, PyObject *self, PyObject *arg)
         return rc < 0 ? sock_op_fail(op) : 0;
     }
     if (rc < 0) {
-        return sock_op_fail(op);
+        return sock_op_fail(op) < 0 ? sock_op_try_again(op) : 0;
     }
     rc = future_set_result((Future *)op->future, result);
     Py_DECREF(result);

@@ -463,3 +463,36 @@ def test_own_socket_classes():
             assert await loop.sock_recv(own, 100) == b"data"
             assert own.calls >= 4
     on_ours(main)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_the_loop_is_left_in_a_sockets_method_and_run_again(kit, raised):
+    """The operation goes on: nothing is lost."""
+    class Leaving(socket.socket):
+        left = False
+
+        def recv(self, n):
+            data = super().recv(n)  # raises while nothing is there
+            if not self.left:
+                self.left = True
+                self.first = data
+                raise raised("on purpose")
+            return data
+    a, b = socket.socketpair()
+    ours = Leaving(fileno=a.detach())
+    ours.setblocking(False)
+    loop = kit.new_loop()
+    try:
+        task = loop.create_task(loop.sock_recv(ours, 10))
+        loop.call_later(0.01, b.send, b"one")
+        with pytest.raises(raised):
+            loop.run_until_complete(task)
+        b.send(b"two")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert loop.run_until_complete(asyncio.wait_for(task, 10)) == b"two"
+        assert ours.first == b"one"
+    finally:
+        loop.close()
+        ours.close()
+        b.close()
