@@ -415,8 +415,9 @@ aiobridge_swap_current(struct state *st, PyObject *loop, PyObject *task_or_null,
         return -1;
     }
 #endif
-    if (loop_is_own(st, loop)) {
-        ((Loop *)loop)->published_task = task_or_null;
+    if (loop_is_own(st, loop)) { /* what asyncio's own tasks put there, and is put back now, is theirs to take away */
+        bool is_ours = task_or_null != NULL && PyObject_TypeCheck(task_or_null, st->Task_type);
+        ((Loop *)loop)->published_task = is_ours ? task_or_null : NULL;
     }
     *previous = before;
     return 0;

@@ -34,7 +34,7 @@ LOOP = "import asyncio\nasync def main(): print(type(asyncio.get_running_loop())
 
 
 @pytest.mark.parametrize("value, module", [(None, "asyncio.unix_events _asyncio"), ("", "asyncio.unix_events _asyncio"), ("0", "asyncio.unix_events _asyncio"),
-                                           ("1", "asyncloop asyncloop"), ("keep-uvloop", "asyncloop asyncloop")])
+                                           ("1", "asyncloop asyncio"), ("keep-uvloop", "asyncloop asyncio")])
 def test_the_variable(python, value, module):
     env = {} if value is None else {"ASYNCLOOP": value}
     assert python("-W", "error", "-c", LOOP, **env) == [module]
@@ -50,7 +50,7 @@ def test_whatever_is_imported_first(python, first):
 
 def test_without_site(python):
     """-S and -I leave out what is in site-packages, or the environment: no hook then, and no error."""
-    assert python("-I", "-c", LOOP, ASYNCLOOP="1") in (["asyncloop asyncloop"], ["asyncio.unix_events _asyncio"])
+    assert python("-I", "-c", LOOP, ASYNCLOOP="1") in (["asyncloop asyncio"], ["asyncio.unix_events _asyncio"])
     assert python("-S", "-c", LOOP, ASYNCLOOP="1") == ["asyncio.unix_events _asyncio"]
 
 
@@ -74,7 +74,7 @@ CHILDREN = """
 """
 
 
-@pytest.mark.parametrize("prefix, name", [((), "asyncio.unix_events _asyncio"), (("-m", "asyncloop"), "asyncloop asyncloop")], ids=["python", "asyncloop"])
+@pytest.mark.parametrize("prefix, name", [((), "asyncio.unix_events _asyncio"), (("-m", "asyncloop"), "asyncloop asyncio")], ids=["python", "asyncloop"])
 def test_children(python, tmp_path, prefix, name):
     (tmp_path / "children.py").write_text(textwrap.dedent(CHILDREN))
     assert python("-W", "ignore", *prefix, "children.py") == [

@@ -266,7 +266,7 @@ def test_program_runs_on_our_loop(place, args):
     (place / "program.py").write_text(PROGRAM)
     plain, ours = python(place, *args), python(place, "-m", "asyncloop", *args, options=["-W", "error"])
     assert plain.stdout.splitlines() == ["asyncio.unix_events _asyncio _asyncio", "[0, 1, 2, 3, 4]"]
-    assert (ours.stdout.splitlines(), ours.stderr) == (["asyncloop asyncloop asyncloop", "[0, 1, 2, 3, 4]"], "")
+    assert (ours.stdout.splitlines(), ours.stderr) == (["asyncloop asyncio asyncio", "[0, 1, 2, 3, 4]"], "")
 
 
 def test_program_with_policy_calls_of_its_own(place):
