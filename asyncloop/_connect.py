@@ -366,11 +366,11 @@ class ConnectMixin:
                     except OSError:
                         continue
                 return None
-            sock, _, losses = await staggered.staggered_race(
+            race = await staggered.staggered_race(
                 (lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos),
                 happy_eyeballs_delay, loop=self)
-            losses.clear()  # up to Python 3.13 the losers' frames hold this very list
-            return sock
+            race[-1].clear()  # what the losers raised: up to Python 3.13 their frames hold this very list
+            return race[0]
         finally:
             exceptions = None
 

@@ -152,10 +152,27 @@ taskgroup_release(TaskGroup *g, struct state *st)
     return rc < 0 ? -1 : 0;
 }
 
+/* 3.14+: the parent waits for the task, or no longer.  Our own entry among its callbacks tells who waits (child.h); a callback to a method of somebody's does
+ * not, and is noted. */
+static int
+taskgroup_note_parent(TaskGroup *g, struct state *st, PyObject *task, bool is_add)
+{
+    return !COMPAT_CALL_GRAPH || g->parent_task == NULL ? 0 : awaited_by_note(st, task, g->parent_task, is_add);
+}
+
+static inline int
+taskgroup_forget_parent(TaskGroup *g, struct state *st, PyObject *task)
+{
+    if (LIKELY(taskgroup_is_ours(g, st, st->str._on_task_done))) {
+        return child_forget_waiter(st, task, g->parent_task);
+    }
+    return taskgroup_note_parent(g, st, task, false);
+}
+
 static inline int
 taskgroup_task_done(TaskGroup *g, struct state *st, PyObject *task)
 {
-    if (UNLIKELY(PySet_Discard(g->tasks, task) < 0) || child_forget_waiter(st, task, g->parent_task) < 0
+    if (UNLIKELY(PySet_Discard(g->tasks, task) < 0) || taskgroup_forget_parent(g, st, task) < 0
         || (g->on_completed != NULL && PySet_GET_SIZE(g->tasks) == 0 && taskgroup_release(g, st) < 0)) {
         return -1;
     }
@@ -224,7 +241,7 @@ taskgroup_watch(TaskGroup *g, struct state *st, PyObject *task)
         return child_watch(st, task, (PyObject *)g, CALLBACK_GROUP, g->parent_task);
     }
     PyObject *method = PyObject_GetAttr((PyObject *)g, st->str._on_task_done);
-    PyObject *done = method == NULL || child_note_waiter(st, task, g->parent_task) < 0
+    PyObject *done = method == NULL || taskgroup_note_parent(g, st, task, true) < 0
                          ? NULL
                          : PyObject_CallMethodOneArg(task, st->str.add_done_callback, method);
     Py_XDECREF(method);

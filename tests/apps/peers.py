@@ -11,6 +11,7 @@ chooses ports: `port()` keeps its socket bound while the peer listens, and nobod
 """
 import contextlib
 import ctypes
+import importlib.util
 import os
 import pwd
 import re
@@ -51,6 +52,12 @@ def client(name, package=None):
     except ModuleNotFoundError as exc:
         if exc.name != name.split(".")[0]:
             raise
+        absent(f"{package or name} is not installed (pip install '.[test]')")
+
+
+def installed(name, package=None):
+    """The package of that name is there.  For those that change a process by being imported, which tests do in a child."""
+    if importlib.util.find_spec(name) is None:
         absent(f"{package or name} is not installed (pip install '.[test]')")
 
 

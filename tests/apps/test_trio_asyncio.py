@@ -13,7 +13,7 @@ from sidebyside import PATIENCE, child_env
 
 if sys.version_info >= (3, 14):
     pytest.skip("trio-asyncio needs asyncio's policies as they were up to 3.13", allow_module_level=True)
-peers.client("trio_asyncio", "trio-asyncio")
+peers.installed("trio_asyncio", "trio-asyncio")
 
 PROGRAM = """
 import asyncio, sys
