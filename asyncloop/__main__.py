@@ -114,9 +114,9 @@ def _run_text(source: str | bytes, filename: str, lines: list[str]) -> None:
     if lines:
         linecache.cache[filename] = (1, None, lines, filename)
     code = compile(source, filename, "exec", dont_inherit=True)
-    if lines and hasattr(linecache, "_register_code"):  # 3.14 and later: for tracebacks only, not for warnings
+    if lines and hasattr(linecache, "_getlines_from_code"):  # 3.14 and later: for tracebacks only, not for warnings
         del linecache.cache[filename]
-        linecache._register_code(code, "".join(lines), filename)
+        getattr(linecache, "_register_code")(code, "".join(lines), filename)
     exec(code, module.__dict__)
 
 
