@@ -15,6 +15,7 @@
 #include "core/state.c"
 
 #include "core/args.c"
+#include "core/ask.c"
 #include "core/function.c"
 #include "core/twin.c"
 #include "core/twin_copy.c"

@@ -1,6 +1,7 @@
 /* loop_type.c -- the Python face of Loop: parses arguments, checks them as asyncio does, calls down. */
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/ask.h"
 #include "core/context.h"
 #include "core/function.h"
 #include "core/handle.h"
@@ -632,10 +633,8 @@ static int
 loop_type_default_debug(Loop *loop)
 {
     PyObject *coroutines = PyImport_ImportModule("asyncio.coroutines");
-    PyObject *debug = coroutines == NULL ? NULL : PyObject_CallMethod(coroutines, "_is_debug_mode", NULL);
-    int is_debug = debug == NULL ? -1 : PyObject_IsTrue(debug);
+    int is_debug = coroutines == NULL ? -1 : ask_truth(PyObject_CallMethod(coroutines, "_is_debug_mode", NULL));
     Py_XDECREF(coroutines);
-    Py_XDECREF(debug);
     loop->debug = is_debug > 0;
     return is_debug < 0 ? -1 : 0;
 }

@@ -1,5 +1,6 @@
 #include "net/protocol.h"
 
+#include "core/ask.h"
 #include "core/handle.h"
 
 static inline void
@@ -149,10 +150,7 @@ protocol_call_buffer_updated(struct state *st, struct protocol *p, Py_ssize_t n_
 static int
 protocol_call_eof_received(struct state *st, struct protocol *p)
 {
-    PyObject *result = protocol_call(p, st->str.eof_received, NULL);
-    int keep_open = result == NULL ? -1 : PyObject_IsTrue(result);
-    Py_XDECREF(result);
-    return keep_open;
+    return ask_truth(protocol_call(p, st->str.eof_received, NULL));
 }
 
 static int

@@ -1,6 +1,7 @@
 #include "net/stream.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "net/stream_protocol.h"
 #include "net/stream_reader.h"
 #include "net/stream_writer.h"
@@ -22,9 +23,7 @@ stream_loop_is_debug(struct state *st, PyObject *loop)
         return ((Loop *)loop)->debug;
     }
     Py_INCREF(loop); /* its own code may take it out of the object that asks */
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, st->str.get_debug);
-    int is_debug = debug == NULL ? -1 : PyObject_IsTrue(debug);
-    Py_XDECREF(debug);
+    int is_debug = ask_method(loop, st->str.get_debug);
     Py_DECREF(loop);
     return is_debug;
 }
@@ -55,9 +54,7 @@ stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
 static COLD int
 stream_wake_by_name(struct state *st, PyObject *waiter, PyObject *exception, PyObject *asks)
 {
-    PyObject *answer = PyObject_CallMethodNoArgs(waiter, asks);
-    int leave = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
+    int leave = ask_method(waiter, asks);
     if (leave != 0) {
         return leave < 0 ? -1 : 0;
     }

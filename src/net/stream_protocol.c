@@ -1,6 +1,7 @@
 #include "net/stream_protocol.h"
 
 #include "core/args.h"
+#include "core/ask.h"
 #include "core/twin.h"
 #include "net/protocol.h"
 #include "net/stream_reader.h"
@@ -156,9 +157,7 @@ stream_protocol_on_task_done(PyObject *self, PyObject *task)
     struct state *st = state_of(protocol);
     int rc = 0;
     if (STREAM_PASSES_CANCELLED_CB) {
-        PyObject *answer = PyObject_CallMethodNoArgs(task, st->str.cancelled);
-        int is_cancelled = answer == NULL ? -1 : PyObject_IsTrue(answer);
-        Py_XDECREF(answer);
+        int is_cancelled = ask_method(task, st->str.cancelled);
         if (is_cancelled != 0) {
             rc = is_cancelled < 0 ? -1 : stream_call_void(transport, st->str.close, NULL);
             return rc < 0 ? NULL : Py_NewRef(Py_None);
@@ -215,9 +214,7 @@ stream_protocol_on_connected(StreamProtocol *p, struct state *st, PyObject *loop
 {
     int is_coroutine = PyCoro_CheckExact(result);
     if (!is_coroutine) {
-        PyObject *answer = PyObject_CallOneArg(st->iscoroutine, result);
-        is_coroutine = answer == NULL ? -1 : PyObject_IsTrue(answer);
-        Py_XDECREF(answer);
+        is_coroutine = ask_truth(PyObject_CallOneArg(st->iscoroutine, result));
     }
     return is_coroutine > 0 ? stream_protocol_start_task(p, st, loop, transport, result) : is_coroutine;
 }
@@ -621,12 +618,7 @@ stream_protocol_retrieve_end(struct state *st, PyObject *closed)
         ((Future *)closed)->log_traceback = false;
         return 0;
     }
-    PyObject *done = PyObject_CallMethodNoArgs(closed, st->str.done);
-    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
-    PyObject *cancelled = is_done <= 0 ? NULL : PyObject_CallMethodNoArgs(closed, st->str.cancelled);
-    int is_cancelled = is_done <= 0 ? -is_done : cancelled == NULL ? -1 : PyObject_IsTrue(cancelled);
-    Py_XDECREF(done);
-    Py_XDECREF(cancelled);
+    int is_done = ask_method(closed, st->str.done), is_cancelled = is_done <= 0 ? 0 : ask_method(closed, st->str.cancelled);
     if (is_done <= 0 || is_cancelled != 0) {
         return is_done < 0 || is_cancelled < 0 ? -1 : 0;
     }

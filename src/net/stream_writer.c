@@ -1,6 +1,7 @@
 #include "net/stream_writer.h"
 
 #include "core/args.h"
+#include "core/ask.h"
 #include "core/twin.h"
 #include "net/stream_protocol.h"
 #include "net/stream_reader.h"
@@ -47,10 +48,7 @@ stream_writer_is_closing(StreamWriter *w, struct state *st)
     if (LIKELY(t != NULL)) {
         return t->closing;
     }
-    PyObject *answer = stream_writer_call_transport((PyObject *)w, st->str.is_closing, NULL);
-    int is_closing = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_closing;
+    return ask_truth(stream_writer_call_transport((PyObject *)w, st->str.is_closing, NULL));
 }
 
 /* ---- methods of the transport */
@@ -405,9 +403,7 @@ stream_writer_on_dropped(StreamWriter *w, struct state *st)
         return is_closing < 0 ? -1 : 0;
     }
     PyObject *loop = Py_NewRef(w->loop == NULL ? Py_None : w->loop);
-    PyObject *answer = PyObject_CallMethodNoArgs(loop, st->str.is_closed);
-    int is_closed = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
+    int is_closed = ask_method(loop, st->str.is_closed);
     Py_DECREF(loop);
     if (is_closed < 0) {
         return -1;

@@ -1,5 +1,7 @@
 #include "net/tls_portable.h"
 
+#include "core/ask.h"
+
 #include <string.h>
 
 static Py_ssize_t
@@ -52,9 +54,7 @@ tls_portable_is_dry(struct tls_engine *e)
     if (fed != 0) {
         return fed < 0 ? -1 : 0;
     }
-    PyObject *decrypted = PyObject_CallMethodNoArgs(e->native, e->st->str.pending);
-    int is_true = decrypted == NULL ? -1 : PyObject_IsTrue(decrypted);
-    Py_XDECREF(decrypted);
+    int is_true = ask_method(e->native, e->st->str.pending);
     return is_true < 0 ? -1 : !is_true;
 }
 

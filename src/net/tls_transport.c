@@ -1,6 +1,8 @@
 /* net/tls_transport.c -- TLSTransport, what the user's protocol writes to: asyncio.Transport's methods. */
 #include "net/tls.h"
 
+#include "core/ask.h"
+
 static TLSTransport *
 tls_transport_new(TLSProtocol *p)
 {
@@ -216,9 +218,8 @@ TLSTransport_is_closing(PyObject *self, PyObject *unused)
     if (t->closed || t->tls->transport == NULL) {
         return PyBool_FromLong(t->closed);
     }
-    PyObject *below = Py_NewRef(t->tls->transport), *is_closing = PyObject_CallMethod(below, "is_closing", NULL);
-    int is_true = is_closing == NULL ? -1 : PyObject_IsTrue(is_closing);
-    Py_XDECREF(is_closing);
+    PyObject *below = Py_NewRef(t->tls->transport);
+    int is_true = ask_truth(PyObject_CallMethod(below, "is_closing", NULL));
     Py_DECREF(below);
     return is_true < 0 ? NULL : PyBool_FromLong(is_true);
 }

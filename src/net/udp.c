@@ -1,5 +1,6 @@
 #include "net/udp.h"
 
+#include "core/ask.h"
 #include "core/context.h"
 #include "core/handle.h"
 #include "core/raise.h"
@@ -650,9 +651,7 @@ udp_look_at_socket(DatagramTransport *u)
             return -1;
         }
     }
-    PyObject *peer = transport_get_extra(t, st->str.peername, Py_None);
-    int is_connected = peer == NULL ? -1 : PyObject_IsTrue(peer);
-    Py_XDECREF(peer);
+    int is_connected = ask_truth(transport_get_extra(t, st->str.peername, Py_None));
     u->is_connected = is_connected > 0;
     u->segment_max = u->is_native && u->family != AF_UNIX && sock_can_segment(t->fd) ? UINT16_MAX : 0;
     if (u->family != AF_UNIX) {

@@ -11,15 +11,6 @@ bound_is_plain(struct state *st, PyObject *self, PyTypeObject *exact)
     return Py_IS_TYPE(self, exact) && ((Bound *)self)->dict == NULL && !st->twins_touched[TWIN_SYNC];
 }
 
-static inline int
-bound_call_true(PyObject *self, PyObject *name)
-{
-    PyObject *answer = PyObject_CallMethodNoArgs(self, name);
-    int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_true;
-}
-
 /* ---- the loop */
 
 /* _get_loop(): the running loop, or None; bound from now on. New reference. */
@@ -89,18 +80,6 @@ bound_end_wait(Coro *c, struct state *st, PyObject **deque, bool has_raised)
 }
 
 static inline int
-waiter_is_done(struct state *st, PyObject *future)
-{
-    return LIKELY(future_is_exact(st, future)) ? future_is_done((Future *)future) : bound_call_true(future, st->str.done);
-}
-
-static inline int
-waiter_is_cancelled(struct state *st, PyObject *future)
-{
-    return LIKELY(future_is_exact(st, future)) ? future_is_cancelled((Future *)future) : bound_call_true(future, st->str.cancelled);
-}
-
-static inline int
 waiter_wake(struct state *st, PyObject *future, PyObject *result)
 {
     if (LIKELY(future_is_exact(st, future))) {
@@ -132,7 +111,7 @@ waiters_any(struct state *st, PyObject *deque)
     }
     int rc = 0;
     while (rc == 0 && (future = PyIter_Next(iterator)) != NULL) {
-        int is_cancelled = waiter_is_cancelled(st, future);
+        int is_cancelled = child_is_cancelled(st, future);
         rc = is_cancelled < 0 ? -1 : !is_cancelled;
         Py_DECREF(future);
     }
@@ -144,7 +123,7 @@ waiters_any(struct state *st, PyObject *deque)
 static inline int
 waiter_wake_pending(struct state *st, PyObject *future, PyObject *result)
 {
-    int rc = waiter_is_done(st, future);
+    int rc = child_is_done(st, future);
     if (LIKELY(rc == 0)) {
         rc = waiter_wake(st, future, result) < 0 ? -1 : 1;
     }

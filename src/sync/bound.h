@@ -10,8 +10,10 @@
 #ifndef ASYNCLOOP_SYNC_BOUND_H
 #define ASYNCLOOP_SYNC_BOUND_H
 
+#include "core/ask.h"
 #include "core/twin_copy.h"
 #include "sync/deque.h"
+#include "task/child.h"
 #include "task/coro.h"
 
 typedef struct {
@@ -39,8 +41,6 @@ static inline int bound_end_wait(Coro *c, struct state *st, PyObject **deque, bo
 
 /* ---- waiters: futures of any kind */
 
-static inline int waiter_is_done(struct state *st, PyObject *future);      /* 1, 0, -1 */
-static inline int waiter_is_cancelled(struct state *st, PyObject *future); /* 1, 0, -1 */
 static inline int waiter_wake(struct state *st, PyObject *future, PyObject *result) MUST_CHECK; /* set_result */
 
 /* An iterator over them; NULL without exception when there are none. */
@@ -59,8 +59,6 @@ static void bound_clear(Bound *b);
 static void Bound_dealloc(PyObject *self); /* after the type's own tp_clear */
 /* "<asyncloop.Lock object at 0x… [extra]>", waiters counted. */
 static PyObject *bound_repr(Bound *b, struct state *st, PyObject *extra);
-/* self.name() of what may be overridden. */
-static inline int bound_call_true(PyObject *self, PyObject *name); /* its truth: 1, 0, -1 */
 
 static PyObject *Bound_get_loop(PyObject *self, PyObject *none);
 static PyObject *Bound_get_loop_attribute(PyObject *self, void *closure);

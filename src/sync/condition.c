@@ -18,7 +18,7 @@ condition_is_plain(struct state *st, PyObject *object)
 static inline int
 condition_is_locked(Condition *cond, struct state *st)
 {
-    return LIKELY(condition_is_plain(st, (PyObject *)cond)) ? ((Lock *)cond->lock)->is_locked : bound_call_true((PyObject *)cond, st->str.locked);
+    return LIKELY(condition_is_plain(st, (PyObject *)cond)) ? ((Lock *)cond->lock)->is_locked : ask_method((PyObject *)cond, st->str.locked);
 }
 
 static inline int

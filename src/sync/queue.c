@@ -203,13 +203,13 @@ queue_is_full(Queue *q, struct state *st)
 static inline int
 queue_call_empty(Queue *q, struct state *st)
 {
-    return LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_is_empty(q, st) : bound_call_true((PyObject *)q, st->str.empty);
+    return LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_is_empty(q, st) : ask_method((PyObject *)q, st->str.empty);
 }
 
 static inline int
 queue_call_full(Queue *q, struct state *st)
 {
-    return LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_is_full(q, st) : bound_call_true((PyObject *)q, st->str.full);
+    return LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_is_full(q, st) : ask_method((PyObject *)q, st->str.full);
 }
 
 /* self._wakeup_next(the deque at *waiters) */
@@ -324,7 +324,7 @@ queue_end_failed_wait(Coro *c, Queue *q, struct state *st, PyObject **waiters, i
         PyErr_Clear(); /* taken out by who woke it */
         rc = 0;
     }
-    if (rc >= 0 && (rc = is_in_vain(q, st)) == 0 && (rc = waiter_is_cancelled(st, future)) == 0) {
+    if (rc >= 0 && (rc = is_in_vain(q, st)) == 0 && (rc = child_is_cancelled(st, future)) == 0) {
         rc = queue_wakeup_next(q, st, waiters);
     }
     raise_again(raised, rc);

@@ -100,7 +100,7 @@ semaphore_is_locked(Semaphore *s, struct state *st)
 static inline int
 semaphore_call_locked(Semaphore *s, struct state *st)
 {
-    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_is_locked(s, st) : bound_call_true((PyObject *)s, st->str.locked);
+    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_is_locked(s, st) : ask_method((PyObject *)s, st->str.locked);
 }
 
 /* Wake the first waiter that is not done, the unit being its own from now on: 1, 0 when there is none, -1. */
@@ -113,7 +113,7 @@ semaphore_wake_next(Semaphore *s, struct state *st)
     }
     int rc = 0;
     while (rc == 0 && (future = PyIter_Next(iterator)) != NULL) {
-        int is_done = waiter_is_done(st, future);
+        int is_done = child_is_done(st, future);
         if (is_done == 0) {
             rc = semaphore_add(s, -1) < 0 || waiter_wake(st, future, Py_True) < 0 ? -1 : 1;
         }
@@ -129,7 +129,7 @@ semaphore_wake_next(Semaphore *s, struct state *st)
 static inline int
 semaphore_call_wake_next(Semaphore *s, struct state *st)
 {
-    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_wake_next(s, st) : bound_call_true((PyObject *)s, st->str._wake_up_next);
+    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_wake_next(s, st) : ask_method((PyObject *)s, st->str._wake_up_next);
 }
 
 static inline int
@@ -159,14 +159,14 @@ static int
 semaphore_give_back(Coro *c, Semaphore *s, struct state *st)
 {
     PyObject *future = c->slots[BOUND_WAITER];
-    int is_cancelled = waiter_is_cancelled(st, future);
+    int is_cancelled = child_is_cancelled(st, future);
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : 0;
     }
     if (!st->semaphore_wakes_all) {
         return semaphore_release(s, st);
     }
-    int is_done = waiter_is_done(st, future);
+    int is_done = child_is_done(st, future);
     return is_done <= 0 ? is_done : semaphore_add(s, 1);
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
@@ -152,10 +153,8 @@ as_completed_check_argument(struct state *st, PyObject *given)
     if (COMPAT_AS_COMPLETED_ASYNC && asked != NULL) {
         Py_SETREF(asked, PyObject_GetAttrString(asked, "isawaitable"));
     }
-    PyObject *answer = asked == NULL ? NULL : PyObject_CallOneArg(asked, given);
-    int is_awaitable = answer == NULL ? -1 : PyObject_IsTrue(answer);
+    int is_awaitable = asked == NULL ? -1 : ask_truth(PyObject_CallOneArg(asked, given));
     Py_XDECREF(asked);
-    Py_XDECREF(answer);
     if (!COMPAT_AS_COMPLETED_ASYNC && is_awaitable == 0) {
         is_awaitable = task_is_coroutine(st, given);
     }

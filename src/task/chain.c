@@ -2,6 +2,7 @@
 
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/ensure.h"
 #include "task/future.h"
@@ -26,16 +27,6 @@ chain_convert_exception(struct state *st, PyObject *exception)
     return UNLIKELY(is_theirs) ? PyObject_CallOneArg(st->convert_future_exc, exception) : Py_NewRef(exception);
 }
 
-/* What a method without arguments says: 1, 0, -1. */
-static int
-chain_ask(PyObject *object, PyObject *method)
-{
-    PyObject *answer = PyObject_CallMethodNoArgs(object, method);
-    int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_true;
-}
-
 static int
 chain_tell(PyObject *object, PyObject *method, PyObject *argument_or_null)
 {
@@ -51,14 +42,14 @@ static int
 chain_read_concurrent(struct state *st, PyObject *concurrent, PyObject **result, PyObject **exception)
 {
     *result = *exception = NULL;
-    int is_done = chain_ask(concurrent, st->str.done);
+    int is_done = ask_method(concurrent, st->str.done);
     if (is_done <= 0) {
         if (is_done == 0) {
             PyErr_SetNone(PyExc_AssertionError);
         }
         return -1;
     }
-    int is_cancelled = chain_ask(concurrent, st->str.cancelled);
+    int is_cancelled = ask_method(concurrent, st->str.cancelled);
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : 0;
     }
@@ -175,7 +166,7 @@ chain_copy_out(Chain *c, struct state *st)
     c->future = NULL;
     c->concurrent = NULL;
     int rc = ((Future *)future)->state == FUTURE_CANCELLED ? chain_tell(concurrent, st->str.cancel, NULL) : 0;
-    int goes_on = rc < 0 ? -1 : chain_ask(concurrent, st->str.set_running_or_notify_cancel);
+    int goes_on = rc < 0 ? -1 : ask_method(concurrent, st->str.set_running_or_notify_cancel);
     rc = goes_on < 0 ? -1 : 0;
     if (goes_on > 0) {
         exception = PyObject_CallMethodNoArgs(future, st->str.exception);
@@ -205,7 +196,7 @@ static int
 chain_concurrent_done_out(Chain *c, struct state *st)
 {
     PyObject *concurrent = Py_NewRef(c->concurrent);
-    int is_cancelled = chain_ask(concurrent, st->str.cancelled);
+    int is_cancelled = ask_method(concurrent, st->str.cancelled);
     Py_DECREF(concurrent);
     if (is_cancelled <= 0 || c->future == NULL) {
         return is_cancelled < 0 ? -1 : 0;
@@ -277,7 +268,7 @@ chain_start(Chain *c, struct state *st)
     Py_XDECREF(task);
     if (rc < 0 && !PyErr_ExceptionMatches(PyExc_SystemExit) && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         PyObject *raised = compat_take_raised();
-        int goes_on = chain_ask(concurrent, st->str.set_running_or_notify_cancel);
+        int goes_on = ask_method(concurrent, st->str.set_running_or_notify_cancel);
         if (goes_on > 0) {
             goes_on = chain_tell(concurrent, st->str.set_exception, raised);
         }

@@ -2,36 +2,28 @@
 #include "task/child.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "task/coro.h"
 #include "task/task.h"
 
 /* ---- reading one */
 
-static int
-child_ask(PyObject *object, PyObject *method_name)
-{
-    PyObject *answer = PyObject_CallMethodNoArgs(object, method_name);
-    int is_true = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_true;
-}
-
 static inline int
 child_is_done(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.done)) ? ((Future *)child)->state != FUTURE_PENDING : child_ask(child, st->str.done);
+    return LIKELY(future_has_usual(st, child, st->str.done)) ? ((Future *)child)->state != FUTURE_PENDING : ask_method(child, st->str.done);
 }
 
-static int
+static inline int
 child_is_cancelled(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.cancelled)) ? ((Future *)child)->state == FUTURE_CANCELLED : child_ask(child, st->str.cancelled);
+    return LIKELY(future_has_usual(st, child, st->str.cancelled)) ? ((Future *)child)->state == FUTURE_CANCELLED : ask_method(child, st->str.cancelled);
 }
 
 static inline int
 child_cancel(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.cancel)) ? future_cancel_any(st, child, NULL) : child_ask(child, st->str.cancel);
+    return LIKELY(future_has_usual(st, child, st->str.cancel)) ? future_cancel_any(st, child, NULL) : ask_method(child, st->str.cancel);
 }
 
 static inline PyObject *
@@ -63,7 +55,7 @@ child_ignore(struct state *st, PyObject *child)
         ((Future *)child)->log_traceback = false;
         return 0;
     }
-    int is_cancelled = child_ask(child, st->str.cancelled);
+    int is_cancelled = ask_method(child, st->str.cancelled);
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : 0;
     }
@@ -76,7 +68,7 @@ child_ignore(struct state *st, PyObject *child)
 static int
 child_ask_failure(struct state *st, PyObject *child, PyObject **value)
 {
-    int is_cancelled = child_ask(child, st->str.cancelled);
+    int is_cancelled = ask_method(child, st->str.cancelled);
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : CHILD_CANCELLED;
     }

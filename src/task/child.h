@@ -16,7 +16,7 @@ static PyObject *child_ensure_future(struct state *st, PyObject *argument, PyObj
 static bool child_loop_makes_tasks(struct state *st, Loop *loop);
 
 static inline int child_is_done(struct state *st, PyObject *child) MUST_CHECK; /* 1, 0, -1 */
-static int child_is_cancelled(struct state *st, PyObject *child) MUST_CHECK;   /* 1, 0, -1 */
+static inline int child_is_cancelled(struct state *st, PyObject *child) MUST_CHECK;   /* 1, 0, -1 */
 static inline int child_cancel(struct state *st, PyObject *child) MUST_CHECK;  /* 1, 0, -1 */
 static inline PyObject *child_result(struct state *st, PyObject *child);       /* what result() gives or raises */
 
@@ -39,8 +39,5 @@ static inline int child_note_waiter(struct state *st, PyObject *child, PyObject 
 static inline int child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter_or_null) MUST_CHECK;
 /* child.METHOD(callable of the watcher) */
 static int child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, enum callback_kind kind) MUST_CHECK;
-
-/* method() that answers a truth value: 1, 0, -1 */
-static int child_ask(PyObject *object, PyObject *method_name) MUST_CHECK;
 
 #endif

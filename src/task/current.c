@@ -2,6 +2,7 @@
 
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/ask.h"
 #include "task/ensure.h"
 #include "task/future.h"
 #include "task/task.h"
@@ -53,15 +54,13 @@ current_add_own(PyObject *set, PyObject *loop, struct state *st)
 static int
 current_add_if_unfinished(PyObject *set, PyObject *loop, struct state *st, PyObject *task)
 {
-    PyObject *its = ensure_loop_of(st, task), *done = NULL;
+    PyObject *its = ensure_loop_of(st, task);
     int rc = its == NULL ? -1 : 0;
     if (rc == 0 && its == loop) {
-        done = PyObject_CallMethodNoArgs(task, st->str.done);
-        int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
+        int is_done = ask_method(task, st->str.done);
         rc = is_done < 0 ? -1 : is_done ? 0 : PySet_Add(set, task);
     }
     Py_XDECREF(its);
-    Py_XDECREF(done);
     return rc;
 }
 

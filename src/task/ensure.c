@@ -2,6 +2,7 @@
 
 #include "core/aiobridge.h"
 #include "core/args.h"
+#include "core/ask.h"
 #include "task/future.h"
 #include "task/task.h"
 
@@ -11,10 +12,7 @@ ensure_is_future(struct state *st, PyObject *object)
     if (LIKELY(future_is_exact(st, object))) {
         return 1;
     }
-    PyObject *answer = PyObject_CallOneArg(st->isfuture, object);
-    int is_future = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_future;
+    return ask_truth(PyObject_CallOneArg(st->isfuture, object));
 }
 
 static int

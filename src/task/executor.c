@@ -1,6 +1,7 @@
 #include "task/executor.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "task/chain.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
@@ -305,23 +306,13 @@ executor_is_known_pool(struct state *st, PyObject *executor)
     return is_its_own;
 }
 
-/* Whether object.name is true; -1 with the exception set. */
-static int
-executor_flag(PyObject *object, PyObject *name)
-{
-    PyObject *value = PyObject_GetAttr(object, name);
-    int is_true = value == NULL ? -1 : value == Py_False ? 0 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    return is_true;
-}
-
 /* With both locks held: into the queue, and a thread for it.  0: the pool takes no more. */
 static int
 executor_enqueue_locked(struct state *st, PyObject *executor, WorkItem *w)
 {
-    int refuses = executor_flag(executor, st->str._broken);
-    if (refuses == 0 && (refuses = executor_flag(executor, st->str._shutdown)) == 0) {
-        refuses = executor_flag(st->pool_module, st->str._shutdown);
+    int refuses = ask_truth(PyObject_GetAttr(executor, st->str._broken));
+    if (refuses == 0 && (refuses = ask_truth(PyObject_GetAttr(executor, st->str._shutdown))) == 0) {
+        refuses = ask_truth(PyObject_GetAttr(st->pool_module, st->str._shutdown));
     }
     if (refuses != 0) {
         return refuses < 0 ? -1 : 0;
@@ -400,7 +391,7 @@ executor_default(Loop *loop)
 {
     struct state *st = loop->st;
     PyObject *self = (PyObject *)loop, *executor = PyObject_GetAttr(self, st->str._default_executor);
-    int is_shut_down = executor == NULL ? -1 : executor_flag(self, st->str._executor_shutdown_called);
+    int is_shut_down = executor == NULL ? -1 : ask_truth(PyObject_GetAttr(self, st->str._executor_shutdown_called));
     if (is_shut_down > 0) { /* it has the error's text */
         PyObject *done = PyObject_CallMethod(self, "_check_default_executor", NULL);
         is_shut_down = done == NULL ? -1 : 0;

@@ -1,6 +1,7 @@
 /* task/future.c -- the logic of Future: life, results, finishing. See future.h; its Python face is future_type.c. */
 #include "task/future.h"
 
+#include "core/ask.h"
 #include "core/context.h"
 #include "core/freelist.h"
 #include "task/shield.h"
@@ -211,9 +212,7 @@ future_init(Future *f, struct state *st, PyObject *loop)
     if (f->is_own) {
         return UNLIKELY(((Loop *)loop)->debug) ? future_note_source(f, st) : 0;
     }
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, st->str.get_debug);
-    int is_debug = debug == NULL ? -1 : PyObject_IsTrue(debug);
-    Py_XDECREF(debug);
+    int is_debug = ask_method(loop, st->str.get_debug);
     return is_debug > 0 ? future_note_source(f, st) : is_debug;
 }
 
@@ -528,10 +527,7 @@ future_cancel_any(struct state *st, PyObject *future, PyObject *message)
                : f->kind == FUTURE_GATHER ? gather_cancel((GatherFuture *)f, message)
                                           : future_cancel(f, message);
     }
-    PyObject *done = PyObject_CallMethodOneArg(future, st->str.cancel, message == NULL ? Py_None : message);
-    int is_cancelled = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    return is_cancelled;
+    return ask_truth(PyObject_CallMethodOneArg(future, st->str.cancel, message == NULL ? Py_None : message));
 }
 
 static int

@@ -2,6 +2,7 @@
 #include "task/gather.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/task.h"
 
@@ -146,10 +147,7 @@ static COLD int
 gather_cancel_other(struct state *st, PyObject *child, PyObject *message)
 {
     PyObject *args[] = {child, message == NULL ? Py_None : message};
-    PyObject *done = PyObject_VectorcallMethod(st->str.cancel, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg);
-    int is_cancelled = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    return is_cancelled;
+    return ask_truth(PyObject_VectorcallMethod(st->str.cancel, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_msg));
 }
 
 static int
@@ -261,7 +259,7 @@ gather_watch(GatherFuture *g, struct state *st, PyObject *child, int *is_done)
         return COMPAT_GATHER_NOTES_DONE ? 0 : callback_schedule(f, &cb);
     }
     if (COMPAT_GATHER_NOTES_DONE) {
-        *is_done = child_ask(child, st->str.done);
+        *is_done = ask_method(child, st->str.done);
         if (*is_done != 0) {
             return *is_done < 0 ? -1 : 0;
         }
@@ -375,9 +373,7 @@ gather_build(GatherFuture *g, struct state *st, PyObject *done_children)
 {
     bool is_debug = g->future.is_own && ((Loop *)g->future.loop)->debug;
     if (!g->future.is_own) {
-        PyObject *debug = PyObject_CallMethodNoArgs(g->future.loop, st->str.get_debug);
-        int is_true = debug == NULL ? -1 : PyObject_IsTrue(debug);
-        Py_XDECREF(debug);
+        int is_true = ask_method(g->future.loop, st->str.get_debug);
         if (is_true < 0) {
             return -1;
         }

@@ -2,6 +2,7 @@
 #include "task/task.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "core/context.h"
 #include "core/freelist.h"
 
@@ -125,10 +126,7 @@ task_set_name(Task *t, PyObject *name)
 static COLD int
 task_ask_iscoroutine(struct state *st, PyObject *object)
 {
-    PyObject *answer = PyObject_CallOneArg(st->iscoroutine, object);
-    int is_coroutine = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_coroutine;
+    return ask_truth(PyObject_CallOneArg(st->iscoroutine, object));
 }
 
 static inline int
@@ -179,10 +177,7 @@ task_loop_is_running(Task *t, struct state *st)
     if (t->future.is_own) {
         return ((Loop *)t->future.loop)->state == LOOP_RUNNING;
     }
-    PyObject *answer = PyObject_CallMethodNoArgs(t->future.loop, st->str.is_running);
-    int is_running = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
-    return is_running;
+    return ask_method(t->future.loop, st->str.is_running);
 }
 
 /* Before anything is begun: the task and the coroutine are as if nobody had tried. */

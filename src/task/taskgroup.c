@@ -2,6 +2,7 @@
 #include "task/taskgroup.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/task.h"
@@ -46,9 +47,7 @@ taskgroup_note_base_error(TaskGroup *g, struct state *st, PyObject *exception)
 {
     int is_base = taskgroup_is_base_error(exception);
     if (UNLIKELY(!taskgroup_is_ours(g, st, st->str._is_base_error))) {
-        PyObject *answer = PyObject_CallMethodOneArg((PyObject *)g, st->str._is_base_error, exception);
-        is_base = answer == NULL ? -1 : PyObject_IsTrue(answer);
-        Py_XDECREF(answer);
+        is_base = ask_truth(PyObject_CallMethodOneArg((PyObject *)g, st->str._is_base_error, exception));
     }
     if (is_base > 0 && g->base_error == NULL) {
         g->base_error = Py_NewRef(exception);

@@ -2,6 +2,7 @@
 #include "task/wait.h"
 
 #include "core/args.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
@@ -17,9 +18,7 @@ wait_check_not_a_child(struct state *st, PyObject *children)
     if (LIKELY(!is_child)) {
         return 0;
     }
-    PyObject *answer = PyObject_CallOneArg(st->isfuture, children);
-    is_child = answer == NULL ? -1 : PyObject_IsTrue(answer);
-    Py_XDECREF(answer);
+    is_child = ask_truth(PyObject_CallOneArg(st->isfuture, children));
     if (is_child == 0) {
         is_child = task_is_coroutine(st, children);
     }

@@ -2,6 +2,7 @@
 #include "task/waiter.h"
 
 #include "core/aiobridge.h"
+#include "core/ask.h"
 #include "task/child.h"
 #include "task/task.h"
 #include "task/timeout.h"
@@ -29,7 +30,7 @@ waiter_release(Waiter *w, struct state *st)
         Future *f = (Future *)w->future;
         return f->state != FUTURE_PENDING ? 0 : future_set_result(f, Py_None);
     }
-    int is_done = child_ask(w->future, st->str.done);
+    int is_done = ask_method(w->future, st->str.done);
     if (is_done != 0) {
         return is_done < 0 ? -1 : 0;
     }
