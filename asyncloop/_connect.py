@@ -1,7 +1,8 @@
 """What a connection or a server needs once: resolving, connecting, binding, sendfile, start_tls.
 
 ConnectMixin is a base of asyncloop.Loop.  Everything that runs per event (reading, writing, accepting) is in C (src/net); the
-coroutines here end by handing a socket to it.  Argument checks, exceptions and their texts are asyncio's of the running Python.
+coroutines here end by handing a socket to it.  What asyncio's own coroutines can do on this loop they do; those written anew are here for
+what their docstrings tell, with the argument checks, exceptions and texts that asyncio has in the running Python.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ import itertools
 import os
 import socket
 import sys
-from asyncio import constants, exceptions, staggered, trsock
-from asyncio.base_events import _check_ssl_socket, _interleave_addrinfos, _ipaddr_info, _set_reuseport
+from asyncio import base_events, constants, exceptions, staggered, trsock
+from asyncio.base_events import _check_ssl_socket, _interleave_addrinfos, _set_reuseport
 from asyncio.log import logger
 from collections.abc import Iterable
 
@@ -25,11 +26,13 @@ except ImportError:  # a Python built without OpenSSL
 
 from . import _asyncloop
 
+_Base = asyncio.BaseEventLoop
+
 BIND_ERROR_HAS_ERRNO = sys.version_info >= (3, 13)  # str(exc) in the text, not only strerror
 BIND_SKIPS_MISSING_ADDRESS = sys.version_info >= (3, 13)  # EADDRNOTAVAIL: the family is not enabled, try the others
 FAILURE_CLOSES_GIVEN_SOCKET = sys.version_info >= (3, 14)  # when the transport cannot be made; sockets of our own are always closed
 REUSE_PORT_ONLY_INET = sys.version_info >= (3, 14)
-_fallback_names = asyncio.BaseEventLoop._sendfile_fallback.__code__.co_names
+_fallback_names = _Base._sendfile_fallback.__code__.co_names
 SENDFILE_DRAINS_LAST = _fallback_names.index("write") < _fallback_names.index("drain")  # 3.14: it ends when there is room again
 SENDFILE_SEEKS_ALWAYS = sys.version_info >= (3, 14)  # the fallback starts at offset even when that is 0
 SERVE_FOREVER_CLOSES_CLIENTS = sys.version_info >= (3, 14)
@@ -141,56 +144,34 @@ class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
         await waiter
 
 
-class _SendfileProtocol(asyncio.Protocol):
-    """Stands in for a transport's protocol while a file is written to it piece by piece."""
+class _SendfileProtocol(base_events._SendfileFallbackProtocol):
+    """Stands in for a transport's protocol while a file is written to it piece by piece.
 
-    def __init__(self, transport):
-        self._transport = transport
-        self._protocol = transport.get_protocol()
-        self._resume_reading = transport.is_reading()
-        self._was_paused = transport._protocol_paused
-        transport.pause_reading()
-        transport.set_protocol(self)
-        self._room = transport._loop.create_future() if self._was_paused else None
+    It is asyncio's, with two faults cured: a wait for room that was cancelled is not ended once more when the connection is lost, and no frame of
+    the traceback of a wait that failed leads to the future that holds the exception.
+    """
 
     async def drain(self):
         if self._transport.is_closing():
             raise ConnectionError("Connection closed by peer")
-        if self._room is not None:
-            await self._room
-
-    def connection_made(self, transport):
-        raise RuntimeError("Invalid state: connection should have been established already.")
+        if self._write_ready_fut is not None:
+            await self._write_ready_fut
 
     def connection_lost(self, exc):
-        room = self._room
-        if room is not None and not room.done():
-            room.set_exception(ConnectionError("Connection is closed by peer") if exc is None else exc)
-        self._protocol.connection_lost(exc)
-
-    def pause_writing(self):
-        if self._room is None:
-            self._room = self._transport._loop.create_future()
+        self._forget_ended_wait()
+        super().connection_lost(exc)
 
     def resume_writing(self):
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(False)
+        self._forget_ended_wait()
+        super().resume_writing()
 
-    def data_received(self, data):
-        raise RuntimeError("Invalid state: reading should be paused")
+    async def restore(self):
+        await super().restore()
+        self._write_ready_fut = None
 
-    def eof_received(self):
-        raise RuntimeError("Invalid state: reading should be paused")
-
-    def restore(self):
-        self._transport.set_protocol(self._protocol)
-        if self._resume_reading:
-            self._transport.resume_reading()
-        if self._room is not None:
-            self._room.cancel()
-        if self._was_paused:
-            self._protocol.resume_writing()
+    def _forget_ended_wait(self):
+        if self._write_ready_fut is not None and self._write_ready_fut.done():
+            self._write_ready_fut = None
 
 
 def _check_tls_options(has_tls, ssl_handshake_timeout, ssl_shutdown_timeout):
@@ -223,22 +204,6 @@ def _raise_connect_errors(errors, all_errors):
         raise OSError(f"Multiple exceptions: {', '.join(texts)}")
     finally:
         del errors  # else the exception's traceback holds the exception
-
-
-def _check_sendfile_params(sock, file, offset, count):
-    if "b" not in getattr(file, "mode", "b"):
-        raise ValueError("file should be opened in binary mode")
-    if sock.type != socket.SOCK_STREAM:
-        raise ValueError("only SOCK_STREAM type sockets are supported")
-    if count is not None:
-        if not isinstance(count, int):
-            raise TypeError(f"count must be a positive integer (got {count!r})")
-        if count <= 0:
-            raise ValueError(f"count must be a positive integer (got {count!r})")
-    if not isinstance(offset, int):
-        raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
-    if offset < 0:
-        raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
 
 
 def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
@@ -286,23 +251,23 @@ class ConnectMixin:
     both alive, and with them the caller's variables, until the collector runs.  So such names are cleared in a finally.
     """
 
-    # ---- names
-
-    async def _ensure_resolved(self, address, *, family=0, type=socket.SOCK_STREAM, proto=0, flags=0, loop=None):
-        """getaddrinfo() of address, without asking anybody when the host is a number."""
-        host, port = address[:2]
-        info = _ipaddr_info(host, port, family, type, proto, *address[2:])
-        if info is not None:
-            return [info]
-        return await self.getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
-
-    async def _resolve_or_raise(self, address, message, **hints):
-        infos = await self._ensure_resolved(address, **hints)
-        if not infos:
-            raise OSError(message)
-        return infos
+    # What asks nothing of a loop but public methods and the methods below is asyncio's own, that of the running Python.
+    connect_accepted_socket = _Base.connect_accepted_socket
+    sendfile = _Base.sendfile
+    sock_sendfile = _Base.sock_sendfile
+    _check_sendfile_params = _Base._check_sendfile_params
+    _connect_sock = _Base._connect_sock
+    _create_server_getaddrinfo = _Base._create_server_getaddrinfo
+    _ensure_resolved = _Base._ensure_resolved
+    _sock_sendfile_fallback = _Base._sock_sendfile_fallback
 
     # ---- client side
+
+    async def _resolve(self, address, hints):
+        infos = await self._ensure_resolved(address, **hints, loop=self)
+        if not infos:
+            raise OSError("getaddrinfo() returned empty list")
+        return infos
 
     async def sock_connect(self, sock, address):
         """Connect a socket; the host may be a name."""
@@ -310,51 +275,9 @@ class ConnectMixin:
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto)
+            resolved = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
             address = resolved[0][4]
         return await self._sock_connect(sock, address)
-
-    def _bind_local(self, sock, family, local_addr_infos, errors):
-        """Bind to the first local address that works; what failed goes to errors."""
-        try:
-            for local_family, _, _, _, local_address in local_addr_infos:
-                if local_family != family:
-                    continue
-                try:
-                    sock.bind(local_address)
-                    return
-                except OSError as exc:
-                    errors.append(_bind_error(local_address, exc))
-            if errors:
-                raise errors.pop()
-            raise OSError(f"no matching local address with {family=} found")
-        finally:
-            errors = None
-
-    async def _connect_sock(self, exceptions, addr_info, local_addr_infos=None):
-        """A connected socket for one address; its errors become one more list in exceptions."""
-        errors = []
-        exceptions.append(errors)
-        family, type_, proto, _, address = addr_info
-        sock = None
-        try:
-            sock = socket.socket(family=family, type=type_, proto=proto)
-            sock.setblocking(False)
-            if local_addr_infos is not None:
-                self._bind_local(sock, family, local_addr_infos, errors)
-            await self.sock_connect(sock, address)
-            return sock
-        except BaseException as exc:
-            if isinstance(exc, OSError):
-                errors.append(exc)
-            if sock is not None:
-                try:
-                    sock.close()
-                except OSError:
-                    pass  # must not hide the error that matters
-            raise
-        finally:
-            exceptions = errors = None
 
     async def _connect_first(self, infos, local_infos, happy_eyeballs_delay, exceptions):
         """The first of these addresses that can be connected to, or None."""
@@ -376,10 +299,10 @@ class ConnectMixin:
 
     async def _connect_host(self, host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
         hints = dict(family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
-        infos = await self._resolve_or_raise((host, port), "getaddrinfo() returned empty list", **hints)
+        infos = await self._resolve((host, port), hints)
         local_infos = None
         if local_addr is not None:
-            local_infos = await self._resolve_or_raise(local_addr, "getaddrinfo() returned empty list", **hints)
+            local_infos = await self._resolve(local_addr, hints)
         if interleave:
             infos = _interleave_addrinfos(infos, interleave)
         exceptions, errors = [], None
@@ -395,9 +318,10 @@ class ConnectMixin:
     async def create_connection(self, protocol_factory, host=None, port=None, *, ssl=None, family=0, proto=0, flags=0, sock=None,
                                 local_addr=None, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
                                 happy_eyeballs_delay=None, interleave=None, all_errors=False):
-        """Connect to a TCP server.
+        """Connect to a TCP server.  Returns (transport, protocol).
 
-        Returns (transport, protocol).  all_errors: an ExceptionGroup of every failure instead of one OSError.
+        all_errors: an ExceptionGroup of every failure instead of one OSError.
+        asyncio's coroutine keeps the failures of addresses in cycles when another address works, and up to Python 3.13 in every race of addresses.
         """
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname is only meaningful with ssl")
@@ -426,20 +350,13 @@ class ConnectMixin:
             logger.debug("%r connected to %s:%r: (%r, %r)", transport.get_extra_info("socket"), host, port, transport, protocol)
         return transport, protocol
 
-    async def connect_accepted_socket(self, protocol_factory, sock, *, ssl=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
-        """Serve a connection that was accepted outside of the loop.  Returns (transport, protocol)."""
-        _check_stream_socket(sock)
-        _check_tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-        _check_ssl_socket(sock)
-        transport, protocol = await self._create_connection_transport(
-            sock, protocol_factory, ssl, "", server_side=True,
-            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
-        if self.get_debug():
-            logger.debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
-        return transport, protocol
-
     async def _create_connection_transport(self, sock, protocol_factory, ssl, server_hostname, server_side=False, is_given=True,
                                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None):
+        """The transport and its protocol, connected.
+
+        is_given: sock is the caller's, who closes it when no transport can be made; Python 3.14 and later close it all the same.
+        Up to Python 3.13 asyncio's coroutine keeps a failed TLS handshake in a cycle, and leaves a socket open that nobody else knows.
+        """
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
@@ -474,10 +391,7 @@ class ConnectMixin:
             hosts = [host]
         else:
             hosts = host
-        infos = await asyncio.gather(*[
-            self._resolve_or_raise((one, port), f"getaddrinfo({one!r}) returned empty list",
-                                   family=family, type=socket.SOCK_STREAM, flags=flags)
-            for one in hosts])
+        infos = await asyncio.gather(*[self._create_server_getaddrinfo(one, port, family=family, flags=flags) for one in hosts])
         infos = set(itertools.chain.from_iterable(infos))
         sockets = []
         try:
@@ -598,20 +512,8 @@ class ConnectMixin:
 
     # ---- files
 
-    async def sock_sendfile(self, sock, file, offset=0, count=None, *, fallback=True):
-        """Send a file to a connected socket.  Returns the number of bytes sent."""
-        if self.get_debug() and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
-        _check_ssl_socket(sock)
-        _check_sendfile_params(sock, file, offset, count)
-        try:
-            return await self._sock_sendfile_native(sock, file, offset, count)
-        except exceptions.SendfileNotAvailableError:
-            if not fallback:
-                raise
-        return await self._sock_sendfile_fallback(sock, file, offset, count)
-
     async def _sock_sendfile_native(self, sock, file, offset, count):
+        """asyncio's, but that the end of a transport that uses the socket ends it too: abort() need not wait for the peer to read."""
         try:
             in_fd = file.fileno()
             size = os.fstat(in_fd).st_size
@@ -643,51 +545,6 @@ class ConnectMixin:
             if total > 0 or SENDFILE_SEEKS_ALWAYS:
                 os.lseek(in_fd, offset, os.SEEK_SET)
 
-    async def _read_blocks(self, file, offset, count, block):
-        """An async generator of memoryviews of the file, at most count bytes (None, 0: all of it); the buffer is used again."""
-        if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
-            file.seek(offset)
-        left = count
-        buffer = memoryview(bytearray(min(count, block) if count else block))
-        while not count or left > 0:
-            view = buffer[:left] if count else buffer
-            n = await self.run_in_executor(None, file.readinto, view)
-            if not n:
-                return
-            yield view[:n]
-            if count:
-                left -= n
-
-    async def _sock_sendfile_fallback(self, sock, file, offset, count):
-        total = 0
-        blocks = self._read_blocks(file, offset, count, constants.SENDFILE_FALLBACK_READBUFFER_SIZE)
-        try:
-            async for block in blocks:
-                await self.sock_sendall(sock, block)
-                total += len(block)
-            return total
-        finally:
-            await blocks.aclose()
-            if total > 0 and hasattr(file, "seek"):
-                file.seek(offset + total)
-
-    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
-        """Send a file through a transport, by the kernel where that is possible.  Returns the number of bytes sent."""
-        if transport.is_closing():
-            raise RuntimeError("Transport is closing")
-        mode = getattr(transport, "_sendfile_compatible", constants._SendfileMode.UNSUPPORTED)
-        if mode is constants._SendfileMode.UNSUPPORTED:
-            raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
-        if mode is constants._SendfileMode.TRY_NATIVE:
-            try:
-                return await self._sendfile_native(transport, file, offset, count)
-            except exceptions.SendfileNotAvailableError:
-                if not fallback:
-                    raise
-        if not fallback:
-            raise RuntimeError(f"fallback is disabled and native sendfile is not supported for transport {transport!r}")
-        return await self._sendfile_fallback(transport, file, offset, count)
-
     async def _sendfile_native(self, transport, file, offset, count):
         resume_reading = transport.is_reading()
         transport.pause_reading()
@@ -700,20 +557,26 @@ class ConnectMixin:
                 transport.resume_reading()
 
     async def _sendfile_fallback(self, transport, file, offset, count):
+        """asyncio's, but that the transport gets a copy of each block: the buffer is used again, and a TLS layer keeps what it is given."""
+        if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
+            file.seek(offset)
+        buffer = memoryview(bytearray(min(count, FALLBACK_BLOCK) if count else FALLBACK_BLOCK))
         total = 0
-        blocks = self._read_blocks(file, offset, count, FALLBACK_BLOCK)
         protocol = _SendfileProtocol(transport)
         try:
-            async for block in blocks:
+            while not count or total < count:
+                view = buffer[:count - total] if count else buffer
+                n = await self.run_in_executor(None, file.readinto, view)
+                if not n:
+                    break
                 if not SENDFILE_DRAINS_LAST:
                     await protocol.drain()
-                transport.write(bytes(block))  # the buffer is used again, and a TLS layer keeps what it is given
+                transport.write(bytes(view[:n]))
                 if SENDFILE_DRAINS_LAST:
                     await protocol.drain()
-                total += len(block)
+                total += n
             return total
         finally:
-            await blocks.aclose()
             if total > 0 and hasattr(file, "seek"):
                 file.seek(offset + total)
-            protocol.restore()
+            await protocol.restore()

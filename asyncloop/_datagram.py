@@ -4,12 +4,12 @@ DatagramMixin is a base of asyncloop.Loop.  Sending and receiving are in C (src/
 asyncio's of the running Python.
 """
 
-import os
 import socket
-import stat
 import sys
 from asyncio.base_events import _set_reuseport
 from asyncio.log import logger
+
+from ._unix import remove_stale_socket
 
 ANY_SOCKET_BUT_STREAM = sys.version_info >= (3, 13)  # before, nothing but SOCK_DGRAM, and another text
 
@@ -22,17 +22,6 @@ def _check_given_socket(sock, options):
     problems = ", ".join(f"{name}={value}" for name, value in options.items() if value)
     if problems:
         raise ValueError(f"socket modifier keyword arguments can not be used when sock is specified. ({problems})")
-
-
-def _remove_stale_socket(path):
-    """Remove what an earlier process left at path, if it is a socket."""
-    try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
-    except FileNotFoundError:
-        pass
-    except OSError as exc:  # a directory that may only be added to
-        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
 
 
 class DatagramMixin:
@@ -69,7 +58,7 @@ class DatagramMixin:
             if addr is not None and not isinstance(addr, str):
                 raise TypeError("string is expected")
         if local_addr and local_addr[0] != "\0":
-            _remove_stale_socket(local_addr)
+            remove_stale_socket(local_addr)
         return [((family, proto), (local_addr, remote_addr))]
 
     async def _open_datagram_socket(self, family, proto, local_address, remote_address, reuse_port, allow_broadcast):

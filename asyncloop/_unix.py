@@ -27,7 +27,7 @@ def _check_unix_socket(sock):
         raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
 
 
-def _remove_stale_socket(path):
+def remove_stale_socket(path):
     """A socket that a dead server left at path would make bind() fail."""
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
@@ -43,7 +43,7 @@ def _bind_unix_socket(path):
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if not _is_abstract(path):
-            _remove_stale_socket(path)
+            remove_stale_socket(path)
         sock.bind(path)
     except OSError as exc:
         sock.close()

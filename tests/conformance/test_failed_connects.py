@@ -178,6 +178,32 @@ async def transport_sendfile(loop, busy):
         transport.abort()
 
 
+async def transport_sendfile_waits(loop, busy):
+    ours, peer = socket.socketpair()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    loop.call_later(0.005, peer.close)  # it waits for room then
+    try:
+        await loop.sendfile(transport, io.BytesIO(b"x" * 10_000_000))
+    finally:
+        transport.abort()
+
+
+async def transport_sendfile_is_cancelled(loop, busy):
+    """The connection is lost between the cancellation of the wait for room and its end."""
+    ours, peer = socket.socketpair()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    sending = loop.create_task(loop.sendfile(transport, io.BytesIO(b"x" * 10_000_000)))
+    with peer:
+        while not transport.get_write_buffer_size():
+            await asyncio.sleep(0.001)
+        transport.abort()
+        sending.cancel()
+        try:
+            await sending
+        except asyncio.CancelledError:
+            pass
+
+
 async def child(loop, busy):
     await asyncio.create_subprocess_exec("/no/such/program")
 
@@ -192,7 +218,7 @@ async def pipes(loop, busy):
 
 FAILURES = [refused, refused_all_errors, refused_twice, refused_happily, second_works, second_works_happily, local_busy, local_family, no_protocol, no_name,
             sock_connect, cancelled, no_tls, no_start_tls, bind_busy, bind_elsewhere, unix_server, unix_connect, datagram_busy, datagram_two, datagram_unix,
-            sock_sendfile, transport_sendfile, child, pipes]
+            sock_sendfile, transport_sendfile, transport_sendfile_waits, transport_sendfile_is_cancelled, child, pipes]
 
 
 async def caller(loop, failure, busy, kept):
@@ -219,10 +245,13 @@ def test_no_cycle(failure):
             await asyncio.sleep(0.02)
 
     loop = OURS.new_loop()
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
     gc.collect()
     gc.disable()
     try:
         loop.run_until_complete(main())
+        assert not reports
         assert len(kept) == 3 and not [ref for ref in kept if ref() is not None]
     finally:
         gc.enable()
