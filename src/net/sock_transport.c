@@ -5,9 +5,13 @@
 #include "core/watch.h"
 #include "net/fdtable.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* ---- reading */
+
+/* What a read may come to, besides a number of bytes, 0 (the peer's end) and -errno. */
+enum { SOCK_READ_RAISED = INT_MIN }; /* an exception is set: there was no memory */
 
 static COLD int
 sock_log_eof(Transport *t)
@@ -40,6 +44,9 @@ sock_on_no_data(Transport *t, ssize_t n)
 {
     enum { SOCK_PATIENT_CONNECTIONS = 31 };
     Loop *loop = t->loop;
+    if (n == SOCK_READ_RAISED) {
+        return transport_fatal_error(t, "Fatal read error on socket transport");
+    }
     if (n < 0 && sock_would_block(n)) {
         if (t->reads_first) {
             loop->patient_connections = SOCK_PATIENT_CONNECTIONS;
@@ -74,18 +81,17 @@ sock_adapt_read_size(Transport *t, size_t n)
     }
 }
 
-/* Through the loop's buffer: whatever the size, one system call, and the bytes object is made in its final size.  *data is NULL with the exception set
- * when there is no memory. */
+/* Through the loop's buffer: whatever the size, one system call, and the bytes object is made in its final size. */
 static ssize_t
 sock_read_small(Transport *t, PyObject **data)
 {
     char *buffer = loop_read_buffer(t->loop);
     if (UNLIKELY(buffer == NULL)) {
-        return 1;
+        return SOCK_READ_RAISED;
     }
     ssize_t n = sock_recv(t->fd, buffer, SOCK_READ_MAX);
-    if (n > 0) {
-        *data = PyBytes_FromStringAndSize(buffer, n);
+    if (n > 0 && UNLIKELY((*data = PyBytes_FromStringAndSize(buffer, n)) == NULL)) {
+        return SOCK_READ_RAISED;
     }
     return n;
 }
@@ -100,9 +106,10 @@ sock_read_rest(Transport *t, PyObject **data, ssize_t n)
     if (more <= 0) {
         return n;
     }
-    if (_PyBytes_Resize(data, n + more) == 0) {
-        memcpy(PyBytes_AS_STRING(*data) + n, buffer, (size_t)more);
+    if (_PyBytes_Resize(data, n + more) < 0) {
+        return SOCK_READ_RAISED;
     }
+    memcpy(PyBytes_AS_STRING(*data) + n, buffer, (size_t)more);
     return n + more;
 }
 
@@ -112,7 +119,7 @@ sock_read_large(Transport *t, PyObject **data)
 {
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, t->read_size);
     if (bytes == NULL) {
-        return 1;
+        return SOCK_READ_RAISED;
     }
     ssize_t n = sock_recv(t->fd, PyBytes_AS_STRING(bytes), t->read_size);
     if (n <= 0) {
@@ -120,7 +127,7 @@ sock_read_large(Transport *t, PyObject **data)
         return n;
     }
     if ((size_t)n < t->read_size) {
-        (void)_PyBytes_Resize(&bytes, n); /* NULL when it fails */
+        n = _PyBytes_Resize(&bytes, n) < 0 ? SOCK_READ_RAISED : n;
     }
     else if (n < SOCK_READ_MAX) {
         n = sock_read_rest(t, &bytes, n);
@@ -133,13 +140,10 @@ static int
 sock_read_data(Transport *t)
 {
     Loop *loop = t->loop;
-    PyObject *data = NULL;
+    PyObject *data;
     ssize_t n = t->read_size <= SOCK_READ_SMALL ? sock_read_small(t, &data) : sock_read_large(t, &data);
     if (UNLIKELY(n <= 0)) {
         return sock_on_no_data(t, n);
-    }
-    if (UNLIKELY(data == NULL)) {
-        return transport_fatal_error(t, "Fatal read error on socket transport");
     }
     sock_adapt_read_size(t, (size_t)n);
     loop_leave_task(loop);
@@ -196,27 +200,24 @@ sock_read_into_buffer(Transport *t)
 {
     Loop *loop = t->loop;
     Py_buffer view;
-    ssize_t n = 0;
-    int rc;
+    int rc = 0;
     loop_leave_task(loop);
     if (context_enter(loop, &t->context) < 0) {
         return -1;
     }
     if (protocol_call_get_buffer(loop->st, &t->protocol, -1, &view) < 0) {
         rc = transport_fatal_error(t, "Fatal error: protocol.get_buffer() call failed.");
-        n = -EAGAIN;
+        context_leave(loop, &t->context);
+        return rc;
     }
-    else {
-        /* get_buffer may have paused, closed or aborted: asyncio reads all the same, but never from a descriptor that is gone */
-        n = t->fd < 0 ? -EBADF : sock_recv(t->fd, view.buf, (size_t)view.len);
-        PyBuffer_Release(&view);
-        rc = 0;
-        if (n > 0 && protocol_call_buffer_updated(loop->st, &t->protocol, n) < 0) {
-            rc = transport_fatal_error(t, "Fatal error: protocol.buffer_updated() call failed.");
-        }
+    /* get_buffer may have paused, closed or aborted: asyncio reads all the same, but never from a descriptor that is gone */
+    ssize_t n = t->fd < 0 ? -EBADF : sock_recv(t->fd, view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    if (n > 0 && protocol_call_buffer_updated(loop->st, &t->protocol, n) < 0) {
+        rc = transport_fatal_error(t, "Fatal error: protocol.buffer_updated() call failed.");
     }
     context_leave(loop, &t->context);
-    return rc < 0 || n > 0 ? rc : sock_on_no_data(t, n);
+    return n > 0 ? rc : sock_on_no_data(t, n);
 }
 
 static int

@@ -191,7 +191,27 @@ tls_stop_timer(TLSProtocol *p)
     }
 }
 
-static bool tls_lingers_on(TLSProtocol *p, int *rc);
+static int tls_look_for_silence(TLSProtocol *p);
+
+static int
+tls_time_out_handshake(TLSProtocol *p)
+{
+    PyObject *text = PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection", p->handshake_timeout);
+    if (text != NULL) {
+        PyErr_SetObject(PyExc_ConnectionAbortedError, text);
+        Py_DECREF(text);
+    }
+    return tls_fatal_error(p, "Fatal error on transport");
+}
+
+static int
+tls_time_out_shutdown(TLSProtocol *p)
+{
+    PyObject *exception = PyObject_CallFunction(PyExc_TimeoutError, "s", "SSL shutdown timed out");
+    int rc = exception == NULL ? -1 : tls_force_close_below(p, exception);
+    Py_XDECREF(exception);
+    return rc;
+}
 
 static COLD int
 tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
@@ -199,21 +219,19 @@ tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
     TLSProtocol *p = (TLSProtocol *)self;
     int rc = 0;
     loop_leave_task(loop);
-    if (p->state == TLS_HANDSHAKE) {
-        PyObject *text = PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection", p->handshake_timeout);
-        if (text != NULL) {
-            PyErr_SetObject(PyExc_ConnectionAbortedError, text);
-            Py_DECREF(text);
-        }
-        rc = tls_fatal_error(p, "Fatal error on transport");
-    }
-    else if (p->linger == TLS_LINGER_ON && p->state == TLS_SHUTDOWN && tls_lingers_on(p, &rc)) {
-        /* not for the last time, or closed in good order */
-    }
-    else if (p->state == TLS_FLUSHING || p->state == TLS_SHUTDOWN) {
-        PyObject *exception = PyObject_CallFunction(PyExc_TimeoutError, "s", "SSL shutdown timed out");
-        rc = exception == NULL ? -1 : tls_force_close_below(p, exception);
-        Py_XDECREF(exception);
+    switch ((enum tls_state)p->state) {
+    case TLS_HANDSHAKE:
+        rc = tls_time_out_handshake(p);
+        break;
+    case TLS_FLUSHING:
+        rc = tls_time_out_shutdown(p);
+        break;
+    case TLS_SHUTDOWN:
+        rc = p->linger == TLS_LINGER_ON ? tls_look_for_silence(p) : tls_time_out_shutdown(p);
+        break;
+    case TLS_UNWRAPPED:
+    case TLS_WRAPPED:
+        break;
     }
     return rc < 0 ? loop_report(loop, "Exception in callback of a TLS timeout", "protocol", p, NULL) : 0;
 }
@@ -292,7 +310,11 @@ tls_do_handshake(TLSProtocol *p)
     p->handshaking = false;
     Py_XDECREF(done);
     if (p->state != TLS_HANDSHAKE) { /* a callback of the SSLContext has ended the connection */
-        return done == NULL && !PyErr_ExceptionMatches(PyExc_Exception) ? -1 : (PyErr_Clear(), 0);
+        if (done == NULL && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
     }
     if (done != NULL) {
         return tls_on_handshake_done(p);
@@ -399,26 +421,25 @@ tls_start_linger(TLSProtocol *p)
     return loop_timer_push(p->loop, &p->timer, (PyObject *)p, now + TLS_LINGER_SECONDS);
 }
 
-/* The peer has been silent: close, but wait on while something of ours is still on its way.  False: it has been too long. */
-static bool
-tls_lingers_on(TLSProtocol *p, int *rc)
+/* The timer while we wait for the peer's goodbye.  When the peer has everything of ours it is merely silent, and the connection is closed; while
+ * something is still on its way we look again later, until linger_end. */
+static int
+tls_look_for_silence(TLSProtocol *p)
 {
     const char *ignored;
     double now, end = p->linger_end;
-    if ((*rc = loop_now(p->loop, &now)) < 0) {
-        return true;
+    if (loop_now(p->loop, &now) < 0) {
+        return -1;
     }
     if (!tls_is_pulled(p) || now >= end) {
-        return false;
+        return tls_time_out_shutdown(p);
     }
     if (p->raw->out.n > 0 || p->engine.ops->output(&p->engine, &ignored) > 0 || sock_n_unsent(p->raw->fd) > 0) {
         double next = now + TLS_LINGER_SECONDS;
-        *rc = loop_timer_push(p->loop, &p->timer, (PyObject *)p, next < end ? next : end);
-        return true;
+        return loop_timer_push(p->loop, &p->timer, (PyObject *)p, next < end ? next : end);
     }
     p->linger = TLS_LINGER_OVER; /* closing has its own time */
-    *rc = tls_on_shutdown_done(p);
-    return true;
+    return tls_on_shutdown_done(p);
 }
 
 /* With the raised exception. */
