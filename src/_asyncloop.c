@@ -20,6 +20,7 @@
 #include "core/twin.c"
 #include "core/twin_copy.c"
 #include "core/raise.c"
+#include "core/log.c"
 
 #include "core/aiobridge.c"
 #include "core/context.c"

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/context.h"
 #include "core/handle.h"
+#include "core/log.h"
 #include "core/raise.h"
 #include "core/signals.h"
 #include "core/watch.h"
@@ -429,14 +430,11 @@ loop_run_entry_timed(Loop *loop, struct ready *e)
     if (rc == 0 && took >= loop->slow_callback_duration) {
         PyObject *what = loop_describe_entry(e);
         PyObject *seconds = what == NULL ? NULL : PyFloat_FromDouble(took);
-        PyObject *done = seconds == NULL ? NULL : PyObject_CallMethod(loop->st->logger, "warning", "sOO",
-                                                                      "Executing %s took %.3f seconds", what, seconds);
-        if (done == NULL) {
+        if (seconds == NULL || log_line(loop->st, "warning", "(sOO)", "Executing %s took %.3f seconds", what, seconds) < 0) {
             PyErr_WriteUnraisable((PyObject *)loop);
         }
         Py_XDECREF(what);
         Py_XDECREF(seconds);
-        Py_XDECREF(done);
     }
     return rc;
 }

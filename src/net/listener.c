@@ -1,6 +1,7 @@
 #include "net/listener.h"
 
 #include "core/context.h"
+#include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/python_socket.h"
@@ -45,12 +46,11 @@ listener_log_connection(Loop *loop, PyObject *server, Transport *t)
 {
     PyObject *peer = transport_get_extra(t, loop->st->str.peername, Py_None);
     PyObject *sock = peer == NULL ? NULL : transport_socket(t);
-    PyObject *done = sock == NULL ? NULL : PyObject_CallMethod(loop->st->logger, "debug", "sOOO", "%r got a new connection from %r: %r",
-                                                               server != NULL ? server : Py_None, peer, sock);
+    int rc = sock == NULL ? -1 : log_line(loop->st, "debug", "(sOOO)", "%r got a new connection from %r: %r",
+                                          server != NULL ? server : Py_None, peer, sock);
     Py_XDECREF(peer);
     Py_XDECREF(sock);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return rc;
 }
 
 /* factory() in the connection's context. */

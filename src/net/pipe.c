@@ -1,73 +1,12 @@
 #include "net/pipe.h"
 
 #include "core/context.h"
-#include "core/handle.h"
+#include "core/log.h"
 #include "core/raise.h"
-#include "core/watch.h"
 #include "net/sock_transport.h"
 #include "plain/file.h"
 
-/* ---- what the poller is asked */
-
-static int pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg);
-
-static inline ready_fn
-pipe_read_event(const Pipe *p)
-{
-    return p->is_writer ? pipe_on_reader_gone : pipe_on_readable;
-}
-
-static int
-pipe_start_reading(Pipe *p)
-{
-    if (watch_start(p->loop, p->fd, WATCH_READ, pipe_read_event(p), (PyObject *)p, false) < 0) {
-        return -1;
-    }
-    p->read_watched = true;
-    return 0;
-}
-
-static void
-pipe_stop_reading(Pipe *p)
-{
-    if (p->read_watched) {
-        p->read_watched = false;
-        watch_stop_own(p->loop, p->fd, WATCH_READ, pipe_read_event(p), (PyObject *)p);
-    }
-}
-
-static void
-pipe_stop_writing_watch(Pipe *p)
-{
-    if (p->write_watched) {
-        p->write_watched = false;
-        watch_stop_own(p->loop, p->fd, WATCH_WRITE, pipe_on_writable, (PyObject *)p);
-    }
-}
-
 /* ---- reports */
-
-static COLD int
-pipe_log_closed_by_peer(Pipe *p)
-{
-    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "info", "sO", "%r was closed by peer", (PyObject *)p);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static COLD int
-pipe_log_error(Pipe *p, const char *message, PyObject *exception)
-{
-    PyObject *debug = PyObject_GetAttrString(p->loop->st->logger, "debug");
-    PyObject *args = debug == NULL ? NULL : Py_BuildValue("(sOs)", "%r: %s", (PyObject *)p, message);
-    PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exception);
-    PyObject *done = kwargs == NULL ? NULL : PyObject_Call(debug, args, kwargs);
-    Py_XDECREF(debug);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
 
 /* An error of the system that asyncio speaks of in debug mode only: a writer's, and EIO, the end of a pseudo-terminal. */
 static bool
@@ -91,42 +30,12 @@ static COLD int
 pipe_fatal_error(Pipe *p, const char *message)
 {
     PyObject *exception = compat_take_raised();
-    int rc = 0;
-    if (!pipe_is_quiet_error(p, exception)) {
-        PyObject *protocol = p->protocol.object;
-        compat_set_raised(Py_NewRef(exception));
-        rc = loop_report(p->loop, message, "transport", (PyObject *)p, "protocol", protocol != NULL ? protocol : Py_None, NULL);
-    }
-    else if (p->loop->debug) {
-        rc = pipe_log_error(p, message, exception);
-    }
+    int rc = transport_report_error(&p->base, message, exception, pipe_is_quiet_error(p, exception));
     if (rc == 0) {
         rc = pipe_lose_soon(p, exception);
     }
     Py_DECREF(exception);
     return rc;
-}
-
-/* ---- flow control */
-
-static int
-pipe_maybe_pause_protocol(Pipe *p)
-{
-    if (p->out.n_bytes <= p->high_bytes || p->protocol_paused) {
-        return 0;
-    }
-    p->protocol_paused = true;
-    return protocol_call_flow(p->loop, &p->protocol, (PyObject *)p, protocol_call_pause_writing, "protocol.pause_writing() failed");
-}
-
-static int
-pipe_maybe_resume_protocol(Pipe *p)
-{
-    if (!p->protocol_paused || p->out.n_bytes > p->low_bytes) {
-        return 0;
-    }
-    p->protocol_paused = false;
-    return protocol_call_flow(p->loop, &p->protocol, (PyObject *)p, protocol_call_resume_writing, "protocol.resume_writing() failed");
 }
 
 /* ---- reading */
@@ -136,29 +45,29 @@ pipe_call_eof(Loop *loop, PyObject *self, PyObject *unused)
 {
     Pipe *p = (Pipe *)self;
     loop_leave_task(loop);
-    if (p->protocol.object == NULL) {
+    if (p->base.protocol.object == NULL) {
         return 0;
     }
-    if (context_enter(loop, &p->context) < 0) {
+    if (context_enter(loop, &p->base.context) < 0) {
         return -1;
     }
     int rc = 0;
-    if (protocol_call_eof_received(loop->st, &p->protocol) < 0) {
-        rc = protocol_report_method(loop, p->protocol.object, loop->st->str.eof_received, NULL);
+    if (protocol_call_eof_received(loop->st, &p->base.protocol) < 0) {
+        rc = protocol_report_method(loop, p->base.protocol.object, loop->st->str.eof_received, NULL);
     }
-    context_leave(loop, &p->context);
+    context_leave(loop, &p->base.context);
     return rc;
 }
 
 static COLD int
 pipe_on_eof(Pipe *p)
 {
-    if (p->loop->debug && pipe_log_closed_by_peer(p) < 0) {
+    if (p->base.loop->debug && log_line(p->base.loop->st, "info", "(sO)", "%r was closed by peer", p) < 0) {
         return -1;
     }
-    p->closing = true;
-    pipe_stop_reading(p);
-    if (loop_ready_push(p->loop, pipe_call_eof, (PyObject *)p, NULL) < 0) {
+    p->base.closing = true;
+    transport_stop_reading(&p->base);
+    if (loop_ready_push(p->base.loop, pipe_call_eof, (PyObject *)p, NULL) < 0) {
         return -1;
     }
     return pipe_lose_soon(p, NULL);
@@ -182,12 +91,12 @@ pipe_on_no_data(Pipe *p, ssize_t n)
 static int
 pipe_read(Pipe *p)
 {
-    Loop *loop = p->loop;
+    Loop *loop = p->base.loop;
     char *buffer = loop_read_buffer(loop);
     if (UNLIKELY(buffer == NULL)) {
         return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
     }
-    ssize_t n = file_read(p->fd, buffer, LOOP_READ_BUFFER);
+    ssize_t n = file_read(p->base.fd, buffer, LOOP_READ_BUFFER);
     if (UNLIKELY(n <= 0)) {
         return pipe_on_no_data(p, n);
     }
@@ -195,7 +104,7 @@ pipe_read(Pipe *p)
     if (UNLIKELY(data == NULL)) {
         return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
     }
-    int rc = protocol_call_data_received(loop->st, &p->protocol, data);
+    int rc = protocol_call_data_received(loop->st, &p->base.protocol, data);
     Py_DECREF(data);
     /* asyncio: an error of data_received is reported, and the transport goes on */
     return rc < 0 ? protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL) : 0;
@@ -205,15 +114,15 @@ static int
 pipe_on_readable(Loop *loop, PyObject *self, PyObject *arg)
 {
     Pipe *p = (Pipe *)self;
-    if (UNLIKELY(!p->read_watched || p->closing)) {
+    if (UNLIKELY(!p->base.read_watched || p->base.closing)) {
         return 0; /* paused or closed after the event was seen */
     }
     loop_leave_task(loop);
-    if (UNLIKELY(context_enter(loop, &p->context) < 0)) {
+    if (UNLIKELY(context_enter(loop, &p->base.context) < 0)) {
         return -1;
     }
     int rc = pipe_read(p);
-    context_leave(loop, &p->context);
+    context_leave(loop, &p->base.context);
     return rc;
 }
 
@@ -223,15 +132,15 @@ pipe_on_readable(Loop *loop, PyObject *self, PyObject *arg)
 static int
 pipe_send(Pipe *p)
 {
-    while (p->out.n > 0) {
+    while (p->base.out.n > 0) {
         struct iovec iov[FILE_IOV_MAX];
         size_t asked;
-        int n = outq_fill_iov(&p->out, iov, FILE_IOV_MAX, &asked);
-        ssize_t sent = file_writev(p->fd, iov, n);
+        int n = outq_fill_iov(&p->base.out, iov, FILE_IOV_MAX, &asked);
+        ssize_t sent = file_writev(p->base.fd, iov, n);
         if (sent < 0) {
             return sock_would_block(sent) || sent == -EINTR ? 0 : (int)sent;
         }
-        outq_advance(&p->out, (size_t)sent);
+        outq_advance(&p->base.out, (size_t)sent);
         if ((size_t)sent < asked) {
             return 0;
         }
@@ -243,22 +152,10 @@ pipe_send(Pipe *p)
 static COLD int
 pipe_send_failed(Pipe *p)
 {
-    pipe_stop_writing_watch(p);
-    outq_clear(&p->out);
-    p->n_lost++;
+    transport_stop_writing_watch(&p->base);
+    outq_clear(&p->base.out);
+    p->base.n_lost++;
     return pipe_fatal_error(p, "Fatal write error on pipe transport");
-}
-
-static COLD int
-pipe_count_lost_write(Pipe *p)
-{
-    enum { LOST_WRITES_BEFORE_WARNING = 5 }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-    if (p->n_lost++ < LOST_WRITES_BEFORE_WARNING) {
-        return 0;
-    }
-    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "warning", "s", "pipe closed by peer or os.write(pipe, data) raised exception.");
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
 }
 
 /* Write what the kernel takes now; the rest as bytes of our own, NULL when there is none.  0, or -errno. */
@@ -266,7 +163,7 @@ static int
 pipe_write_now(Pipe *p, const Py_buffer *view, Py_ssize_t *n_written)
 {
     struct iovec iov = {.iov_base = view->buf, .iov_len = (size_t)view->len};
-    ssize_t n = p->out.n > 0 ? -EAGAIN : file_writev(p->fd, &iov, 1);
+    ssize_t n = p->base.out.n > 0 ? -EAGAIN : file_writev(p->base.fd, &iov, 1);
     if (n < 0 && !sock_would_block(n) && n != -EINTR) {
         return (int)n;
     }
@@ -280,17 +177,14 @@ pipe_queue_rest(Pipe *p, PyObject *data, const Py_buffer *view, Py_ssize_t n_wri
     PyObject *rest = n_written == 0 && PyBytes_CheckExact(data)
                          ? Py_NewRef(data)
                          : PyBytes_FromStringAndSize((const char *)view->buf + n_written, view->len - n_written);
-    if (rest == NULL || outq_push(&p->out, rest) < 0) {
+    if (rest == NULL || outq_push(&p->base.out, rest) < 0) {
         return -1;
     }
-    if (!p->write_watched) {
-        if (watch_start(p->loop, p->fd, WATCH_WRITE, pipe_on_writable, (PyObject *)p, false) < 0) {
-            outq_clear(&p->out);
-            return -1;
-        }
-        p->write_watched = true;
+    if (transport_start_writing_watch(&p->base) < 0) {
+        outq_clear(&p->base.out);
+        return -1;
     }
-    return pipe_maybe_pause_protocol(p);
+    return transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes);
 }
 
 static int
@@ -305,8 +199,8 @@ pipe_write(Pipe *p, PyObject *data)
     if (view.len == 0) {
         rc = 0;
     }
-    else if (p->n_lost > 0 || p->closing) {
-        rc = pipe_count_lost_write(p);
+    else if (p->base.n_lost > 0 || p->base.closing) {
+        rc = transport_count_lost_write(&p->base);
     }
     else if ((rc = pipe_write_now(p, &view, &n_written)) < 0) {
         raise_errno(rc);
@@ -315,7 +209,7 @@ pipe_write(Pipe *p, PyObject *data)
     else if (n_written < view.len) {
         rc = pipe_queue_rest(p, data, &view, n_written);
     }
-    loop_poll_soon(p->loop);
+    loop_poll_soon(p->base.loop);
     PyBuffer_Release(&view);
     return rc;
 }
@@ -323,11 +217,11 @@ pipe_write(Pipe *p, PyObject *data)
 static int
 pipe_write_eof(Pipe *p)
 {
-    if (p->closing) {
+    if (p->base.closing) {
         return 0;
     }
-    p->closing = true;
-    if (p->out.n > 0) {
+    p->base.closing = true;
+    if (p->base.out.n > 0) {
         return 0; /* on_writable goes on when the queue is empty */
     }
     return pipe_lose_soon(p, NULL);
@@ -339,27 +233,27 @@ static int
 pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg)
 {
     Pipe *p = (Pipe *)self;
-    if (!p->write_watched || p->losing) {
+    if (!p->base.write_watched || p->losing) {
         return 0;
     }
     int rc = pipe_send(p);
     loop_leave_task(loop);
-    if (context_enter(loop, &p->context) < 0) {
+    if (context_enter(loop, &p->base.context) < 0) {
         return -1;
     }
     if (rc < 0) {
         raise_errno(rc);
         rc = pipe_send_failed(p);
     }
-    else if (p->out.n == 0) {
-        outq_clear(&p->out);
-        pipe_stop_writing_watch(p);
-        rc = pipe_maybe_resume_protocol(p); /* may queue more */
+    else if (p->base.out.n == 0) {
+        outq_clear(&p->base.out);
+        transport_stop_writing_watch(&p->base);
+        rc = transport_maybe_resume_protocol(&p->base, p->base.out.n_bytes); /* may queue more */
     }
-    context_leave(loop, &p->context);
-    if (rc == 0 && p->closing && !p->losing && p->out.n == 0) {
+    context_leave(loop, &p->base.context);
+    if (rc == 0 && p->base.closing && !p->losing && p->base.out.n == 0) {
         p->losing = true;
-        pipe_stop_reading(p);
+        transport_stop_reading(&p->base);
         rc = pipe_lose(p, Py_None);
     }
     return rc;
@@ -370,14 +264,14 @@ static int
 pipe_on_reader_gone(Loop *loop, PyObject *self, PyObject *arg)
 {
     Pipe *p = (Pipe *)self;
-    if (!p->read_watched || p->losing) {
+    if (!p->base.read_watched || p->losing) {
         return 0;
     }
     loop_leave_task(loop);
-    if (loop->debug && pipe_log_closed_by_peer(p) < 0) {
+    if (loop->debug && log_line(loop->st, "info", "(sO)", "%r was closed by peer", p) < 0) {
         return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
     }
-    if (p->out.n == 0) {
+    if (p->base.out.n == 0) {
         return pipe_lose_soon(p, NULL);
     }
     PyObject *exception = PyObject_CallNoArgs(PyExc_BrokenPipeError);
@@ -396,19 +290,19 @@ pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
     Pipe *p = (Pipe *)self;
     loop_leave_task(loop);
-    if (context_enter(loop, &p->context) < 0) {
+    if (context_enter(loop, &p->base.context) < 0) {
         return -1;
     }
     int rc = 0;
-    if (p->protocol.object != NULL && protocol_call_connection_made(loop->st, &p->protocol, self) < 0) {
-        rc = protocol_report_callback(loop, &p->protocol, loop->st->str.connection_made, self);
+    if (p->base.protocol.object != NULL && protocol_call_connection_made(loop->st, &p->base.protocol, self) < 0) {
+        rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_made, self);
     }
     PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    bool wants_reading = p->is_writer ? p->hears_reader && !p->losing : !p->read_paused && !p->closing;
-    if (wants_reading && !p->read_watched && pipe_start_reading(p) < 0 && protocol_report_method(loop, self, loop->st->str._read_ready, NULL) < 0) {
+    bool wants_reading = p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing;
+    if (wants_reading && !p->base.read_watched && transport_start_reading(&p->base) < 0 && protocol_report_method(loop, self, loop->st->str._read_ready, NULL) < 0) {
         rc = -1; /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
     }
-    context_leave(loop, &p->context);
+    context_leave(loop, &p->base.context);
     if (waiter != NULL && sock_wake_waiter(loop, waiter) < 0) {
         rc = -1;
     }
@@ -424,12 +318,12 @@ pipe_release(Pipe *p)
     PyObject *raised = compat_take_raised();
     PyObject *file = p->file;
     p->file = NULL;
-    pipe_stop_reading(p);
-    pipe_stop_writing_watch(p);
-    outq_clear(&p->out);
-    protocol_clear(&p->protocol);
+    transport_stop_reading(&p->base);
+    transport_stop_writing_watch(&p->base);
+    outq_clear(&p->base.out);
+    protocol_clear(&p->base.protocol);
     if (file != NULL) {
-        loop_poll_soon(p->loop);
+        loop_poll_soon(p->base.loop);
         PyObject *closed = PyObject_CallMethod(file, "close", NULL);
         if (closed == NULL) {
             PyErr_WriteUnraisable(file);
@@ -443,20 +337,20 @@ pipe_release(Pipe *p)
 static int
 pipe_lose(Pipe *p, PyObject *exception)
 {
-    Loop *loop = p->loop;
+    Loop *loop = p->base.loop;
     int rc = 0;
     if (p->file == NULL) {
         return 0;
     }
     loop_leave_task(loop);
-    if (context_enter(loop, &p->context) < 0) {
+    if (context_enter(loop, &p->base.context) < 0) {
         rc = -1;
     }
     else {
-        if (p->protocol.object != NULL && protocol_call_connection_lost(loop->st, &p->protocol, exception) < 0) {
-            rc = protocol_report_callback(loop, &p->protocol, loop->st->str.connection_lost, exception);
+        if (p->base.protocol.object != NULL && protocol_call_connection_lost(loop->st, &p->base.protocol, exception) < 0) {
+            rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_lost, exception);
         }
-        context_leave(loop, &p->context);
+        context_leave(loop, &p->base.context);
     }
     pipe_release(p);
     return rc;
@@ -475,15 +369,15 @@ pipe_lose_soon(Pipe *p, PyObject *exception)
     if (p->losing) {
         return 0;
     }
-    p->closing = true;
-    pipe_stop_writing_watch(p);
-    outq_clear(&p->out);
-    pipe_stop_reading(p);
-    if (loop_check_closed(p->loop) < 0) {
+    p->base.closing = true;
+    transport_stop_writing_watch(&p->base);
+    outq_clear(&p->base.out);
+    transport_stop_reading(&p->base);
+    if (loop_check_closed(p->base.loop) < 0) {
         return -1; /* the finalizer closes the file */
     }
     p->losing = true;
-    return loop_ready_push(p->loop, pipe_on_lose, (PyObject *)p, exception);
+    return loop_ready_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception);
 }
 
 /* ---- birth */
@@ -492,7 +386,7 @@ pipe_lose_soon(Pipe *p, PyObject *exception)
 static int
 pipe_check_kind(Pipe *p)
 {
-    int kind = file_kind(p->fd);
+    int kind = file_kind(p->base.fd);
     if (kind < 0) {
         return raise_errno(kind);
     }
@@ -502,16 +396,16 @@ pipe_check_kind(Pipe *p)
         return -1;
     }
     p->hears_reader = p->is_writer && kind != FILE_CHARACTER_DEVICE;
-    int rc = file_set_nonblocking(p->fd);
+    int rc = file_set_nonblocking(p->base.fd);
     return rc < 0 ? raise_errno(rc) : 0;
 }
 
 static int
 pipe_init(Pipe *p, PyObject *file, PyObject *protocol, PyObject *extra)
 {
-    struct state *st = p->loop->st;
-    p->extra = extra == Py_None ? PyDict_New() : PyDict_Copy(extra);
-    if (p->extra == NULL || PyDict_SetItemString(p->extra, "pipe", file) < 0) {
+    struct state *st = p->base.loop->st;
+    p->base.extra = extra == Py_None ? PyDict_New() : PyDict_Copy(extra);
+    if (p->base.extra == NULL || PyDict_SetItemString(p->base.extra, "pipe", file) < 0) {
         return -1;
     }
     PyObject *number = PyObject_CallMethodNoArgs(file, st->str.fileno);
@@ -523,16 +417,18 @@ pipe_init(Pipe *p, PyObject *file, PyObject *protocol, PyObject *extra)
     if (fd < 0 || fd > INT_MAX) {
         return raise_errno(-EBADF);
     }
-    p->fd = (int)fd;
-    if (pipe_check_kind(p) < 0 || sock_check_protocol(st, protocol) < 0 || protocol_set(st, &p->protocol, protocol) < 0) {
+    p->base.fd = (int)fd;
+    if (pipe_check_kind(p) < 0 || sock_check_protocol(st, protocol) < 0 || protocol_set(st, &p->base.protocol, protocol) < 0) {
         return -1;
     }
-    return context_copy_current(&p->context);
+    return context_copy_current(&p->base.context);
 }
 
 static Pipe *
 pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra, bool is_writer)
 {
+    static const struct transport_ops read_ops = {.on_readable = pipe_on_readable};
+    static const struct transport_ops write_ops = {pipe_on_reader_gone, pipe_on_writable, "pipe closed by peer or os.write(pipe, data) raised exception."};
     struct state *st = loop->st;
     PyTypeObject *type = is_writer ? st->WritePipeTransport_type : st->ReadPipeTransport_type;
     if (loop_check_closed(loop) < 0) {
@@ -542,12 +438,13 @@ pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyOb
     if (p == NULL) {
         return NULL;
     }
-    p->loop = (Loop *)Py_NewRef((PyObject *)loop);
+    p->base.loop = (Loop *)Py_NewRef((PyObject *)loop);
+    p->base.ops = is_writer ? &write_ops : &read_ops;
     p->is_writer = is_writer;
-    p->fd = -1;
-    p->high_bytes = 64 * 1024;
-    p->low_bytes = p->high_bytes / 4;
-    outq_init(&p->out);
+    p->base.fd = -1;
+    p->base.high_bytes = TRANSPORT_HIGH_DEFAULT;
+    p->base.low_bytes = TRANSPORT_HIGH_DEFAULT / 4;
+    outq_init(&p->base.out);
     if (pipe_init(p, file, protocol, extra) < 0 || loop_ready_push(loop, pipe_on_start, (PyObject *)p, waiter) < 0) {
         Py_DECREF(p);
         return NULL;

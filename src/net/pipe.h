@@ -2,7 +2,9 @@
  *
  *   made --start--> open --close()/EOF/error--> closing --queue empty--> losing --a later pass--> lost (pipe.close() was called)
  *
- * Two types of one layout, ReadPipeTransport and WritePipeTransport, as in asyncio; what only the other one uses stays zero.  connection_lost is called once, by a ready entry, never inside close() or abort().
+ * It begins with a Transport, whose queue, flow control and watches it shares (net/transport.h); its descriptor, its names and its end are its own: fd
+ * stays for repr, n_lost counts writes only.  Two types of one layout, ReadPipeTransport and WritePipeTransport, as in asyncio; what only the other one
+ * uses stays zero.  connection_lost is called once, by a ready entry, never inside close() or abort().
  *
  * Writing: write() goes to the kernel at once; what it does not take is queued, and the protocol is told to resume when all of it has gone.
  * Trap: nobody tells a writer that the readers have gone until it writes.  The poller does: the write end of a pipe, asked for reading, never is
@@ -15,22 +17,12 @@
 #ifndef ASYNCLOOP_NET_PIPE_H
 #define ASYNCLOOP_NET_PIPE_H
 
-#include "net/outq.h"
-#include "net/protocol.h"
+#include "net/transport.h"
 
 typedef struct Pipe {
-    PyObject_HEAD
-    Loop *loop;
-    struct protocol protocol;
-    PyObject *context; /* a slot (core/context.h): every protocol callback runs in it */
-    PyObject *file;    /* owns the descriptor; NULL when lost */
-    PyObject *extra;   /* dict */
-    PyObject *dict, *weakrefs;
-    struct outq out;
-    size_t high_bytes, low_bytes;
-    uint32_t n_lost;    /* writes that failed or came too late */
-    int fd;
-    bool is_writer, closing, losing, read_paused, read_watched, write_watched, protocol_paused;
+    Transport base;
+    PyObject *file; /* owns the descriptor; NULL when lost */
+    bool is_writer, losing;
     bool hears_reader; /* a writer whose descriptor tells when nobody reads any more */
 } Pipe;
 
@@ -40,16 +32,11 @@ static int pipe_register(PyObject *module, struct state *st) MUST_CHECK;
  * ValueError when file is none of the above; on failure it stays open. */
 static Pipe *pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra, bool is_writer);
 
-static int pipe_start_reading(Pipe *p) MUST_CHECK;
-static void pipe_stop_reading(Pipe *p);
 static int pipe_write(Pipe *p, PyObject *data) MUST_CHECK; /* bytes, bytearray or memoryview */
 static int pipe_write_eof(Pipe *p) MUST_CHECK;
-static int pipe_maybe_pause_protocol(Pipe *p) MUST_CHECK;
 /* connection_lost(exception or None) in a later pass; what is queued is dropped. */
 static int pipe_lose_soon(Pipe *p, PyObject *exception) MUST_CHECK;
 static void pipe_release(Pipe *p); /* close the file, let the protocol go; keeps a raised exception, reports one of close() */
-static int pipe_on_readable(Loop *loop, PyObject *self, PyObject *arg);
-static int pipe_on_reader_gone(Loop *loop, PyObject *self, PyObject *arg);
 
 static PyObject *Loop__make_read_pipe_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 static PyObject *Loop__make_write_pipe_transport(PyObject *self, PyObject *args, PyObject *kwargs);

@@ -2,8 +2,6 @@
 #include "net/pipe.h"
 
 #include "core/raise.h"
-#include "core/watch.h"
-#include "net/transport.h"
 
 /* ---- both */
 
@@ -20,40 +18,17 @@ Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
         return NULL;
     }
-    PyObject *extra = Py_NewRef(((Pipe *)self)->extra); /* the name may be of a class whose __eq__ sets another */
-    PyObject *value = Py_XNewRef(PyDict_GetItemWithError(extra, name));
-    Py_DECREF(extra);
+    PyObject *extra = Py_XNewRef(((Transport *)self)->extra); /* the name may be of a class whose __eq__ sets another */
+    PyObject *value = extra == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(extra, name));
+    Py_XDECREF(extra);
     return value != NULL || PyErr_Occurred() ? value : Py_NewRef(fallback);
-}
-
-static PyObject *
-Pipe_set_protocol(PyObject *self, PyObject *protocol)
-{
-    Pipe *p = (Pipe *)self;
-    if (protocol_set(p->loop->st, &p->protocol, protocol) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Pipe_get_protocol(PyObject *self, PyObject *unused)
-{
-    PyObject *protocol = ((Pipe *)self)->protocol.object;
-    return Py_NewRef(protocol != NULL ? protocol : Py_None);
-}
-
-static PyObject *
-Pipe_is_closing(PyObject *self, PyObject *unused)
-{
-    return PyBool_FromLong(((Pipe *)self)->closing);
 }
 
 static PyObject *
 Pipe_close(PyObject *self, PyObject *unused)
 {
     Pipe *p = (Pipe *)self;
-    int rc = p->closing ? 0 : p->is_writer ? pipe_write_eof(p) : pipe_lose_soon(p, NULL);
+    int rc = p->base.closing ? 0 : p->is_writer ? pipe_write_eof(p) : pipe_lose_soon(p, NULL);
     if (rc < 0) {
         return NULL;
     }
@@ -64,58 +39,11 @@ Pipe_close(PyObject *self, PyObject *unused)
 static PyObject *
 Pipe__read_ready(PyObject *self, PyObject *unused)
 {
-    Pipe *p = (Pipe *)self;
-    if ((p->is_writer ? pipe_on_reader_gone : pipe_on_readable)(p->loop, self, NULL) < 0) {
+    Transport *t = (Transport *)self;
+    if (t->ops->on_readable(t->loop, self, NULL) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-/* ---- reading */
-
-static COLD int
-pipe_log_reading(Pipe *p, const char *format)
-{
-    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "debug", "sO", format, (PyObject *)p);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static PyObject *
-Pipe_pause_reading(PyObject *self, PyObject *unused)
-{
-    Pipe *p = (Pipe *)self;
-    if (!p->closing && !p->read_paused) {
-        p->read_paused = true;
-        pipe_stop_reading(p);
-        if (p->loop->debug && pipe_log_reading(p, "%r pauses reading") < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Pipe_resume_reading(PyObject *self, PyObject *unused)
-{
-    Pipe *p = (Pipe *)self;
-    if (!p->closing && p->read_paused) {
-        p->read_paused = false;
-        if (loop_check_closed(p->loop) < 0 || pipe_start_reading(p) < 0) {
-            return NULL;
-        }
-        if (p->loop->debug && pipe_log_reading(p, "%r resumes reading") < 0) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Pipe_is_reading(PyObject *self, PyObject *unused)
-{
-    Pipe *p = (Pipe *)self;
-    return PyBool_FromLong(!p->closing && !p->read_paused);
 }
 
 /* ---- writing */
@@ -154,12 +82,6 @@ Pipe_writelines(PyObject *self, PyObject *lines)
 }
 
 static PyObject *
-Pipe_can_write_eof(PyObject *self, PyObject *unused)
-{
-    Py_RETURN_TRUE;
-}
-
-static PyObject *
 Pipe_write_eof(PyObject *self, PyObject *unused)
 {
     if (pipe_write_eof((Pipe *)self) < 0) {
@@ -180,21 +102,14 @@ Pipe_abort(PyObject *self, PyObject *unused)
 static PyObject *
 Pipe_get_write_buffer_size(PyObject *self, PyObject *unused)
 {
-    return PyLong_FromSize_t(((Pipe *)self)->out.n_bytes);
-}
-
-static PyObject *
-Pipe_get_write_buffer_limits(PyObject *self, PyObject *unused)
-{
-    Pipe *p = (Pipe *)self;
-    return Py_BuildValue("(nn)", (Py_ssize_t)p->low_bytes, (Py_ssize_t)p->high_bytes);
+    return PyLong_FromSize_t(((Transport *)self)->out.n_bytes);
 }
 
 static PyObject *
 Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Pipe *p = (Pipe *)self;
-    if (transport_parse_limits(args, kwargs, &p->high_bytes, &p->low_bytes) < 0 || pipe_maybe_pause_protocol(p) < 0) {
+    if (transport_parse_limits(args, kwargs, &p->base.high_bytes, &p->base.low_bytes) < 0 || transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -219,17 +134,17 @@ Pipe__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
 
 #define PIPE_METHODS                                                                                                         \
     {"get_extra_info", (PyCFunction)(void (*)(void))Pipe_get_extra_info, METH_VARARGS | METH_KEYWORDS, Pipe_get_extra_info_doc}, \
-    {"set_protocol", Pipe_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")}, \
-    {"get_protocol", Pipe_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
-    {"is_closing", Pipe_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
+    {"set_protocol", Transport_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")}, \
+    {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
+    {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
     {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},                                                                    \
     {"_fatal_error", (PyCFunction)(void (*)(void))Pipe__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
 
 static PyMethodDef ReadPipe_methods[] = {
     PIPE_METHODS
-    {"pause_reading", Pipe_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
-    {"resume_reading", Pipe_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
-    {"is_reading", Pipe_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
+    {"pause_reading", Transport_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
+    {"resume_reading", Transport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
+    {"is_reading", Transport_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
     {"close", Pipe_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nRead no more; connection_lost(None) comes from the loop.")},
     {NULL},
 };
@@ -238,14 +153,14 @@ static PyMethodDef WritePipe_methods[] = {
     PIPE_METHODS
     {"write", Pipe_write, METH_O, Pipe_write_doc},
     {"writelines", Pipe_writelines, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nwrite(b''.join(list_of_data)).")},
-    {"can_write_eof", Pipe_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
+    {"can_write_eof", Transport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
     {"pause_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"resume_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"is_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"write_eof", Pipe_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nThe same as close().")},
     {"get_write_buffer_size", Pipe_get_write_buffer_size, METH_NOARGS,
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the pipe has not taken.")},
-    {"get_write_buffer_limits", Pipe_get_write_buffer_limits, METH_NOARGS,
+    {"get_write_buffer_limits", Transport_get_write_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
     {"set_write_buffer_limits", (PyCFunction)(void (*)(void))Pipe_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
      Transport_set_write_buffer_limits_doc},
@@ -275,7 +190,7 @@ static PyObject *
 Pipe_get_loop(PyObject *self, void *unused)
 {
     Pipe *p = (Pipe *)self;
-    return Py_NewRef(p->file == NULL ? Py_None : (PyObject *)p->loop);
+    return Py_NewRef(p->file == NULL ? Py_None : (PyObject *)p->base.loop);
 }
 
 static PyObject *
@@ -294,44 +209,16 @@ Pipe_set_file(PyObject *self, PyObject *value, void *unused)
 }
 
 static PyObject *
-Pipe_get_protocol_attr(PyObject *self, void *unused)
-{
-    return Pipe_get_protocol(self, NULL);
-}
-
-static int
-Pipe_set_protocol_attr(PyObject *self, PyObject *value, void *unused)
-{
-    Pipe *p = (Pipe *)self;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_protocol cannot be deleted");
-        return -1;
-    }
-    return protocol_set(p->loop->st, &p->protocol, value);
-}
-
-static PyObject *
 Pipe_get_buffer(PyObject *self, void *unused)
 {
-    return outq_to_bytearray(&((Pipe *)self)->out);
-}
-
-/* What get_extra_info() looks into from now on. */
-static int
-Pipe_set_extra(PyObject *self, PyObject *value, void *unused)
-{
-    if (value == NULL || !PyDict_Check(value)) {
-        PyErr_SetString(PyExc_TypeError, "_extra must be a dict");
-        return -1;
-    }
-    Py_XSETREF(((Pipe *)self)->extra, Py_NewRef(value));
-    return 0;
+    return outq_to_bytearray(&((Transport *)self)->out);
 }
 
 static PyObject *
 Pipe_get_extra(PyObject *self, void *unused)
 {
-    return Py_NewRef(((Pipe *)self)->extra);
+    PyObject *extra = ((Transport *)self)->extra;
+    return Py_NewRef(extra != NULL ? extra : Py_None);
 }
 
 #define PIPE_GETSET(get_class)                                                                                               \
@@ -339,22 +226,16 @@ Pipe_get_extra(PyObject *self, void *unused)
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},                                              \
     {"_loop", Pipe_get_loop, NULL, NULL, NULL},                                                                              \
     {"_pipe", Pipe_get_file, Pipe_set_file, NULL, NULL},                                                                          \
-    {"_protocol", Pipe_get_protocol_attr, Pipe_set_protocol_attr, NULL, NULL},                                               \
-    {"_extra", Pipe_get_extra, Pipe_set_extra, NULL, NULL},
+    {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                               \
+    {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
+    {"_extra", Pipe_get_extra, Transport_set_extra_attr, NULL, NULL},
 
 static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class) {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
 static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class) {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
 
 static PyMemberDef Pipe_members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(Pipe, weakrefs), READONLY, NULL},
-    {"__dictoffset__", T_PYSSIZET, offsetof(Pipe, dict), READONLY, NULL},
-    {"_fileno", T_INT, offsetof(Pipe, fd), READONLY, NULL},
-    {"_closing", T_BOOL, offsetof(Pipe, closing), READONLY, NULL},
-    {"_paused", T_BOOL, offsetof(Pipe, read_paused), READONLY, NULL},
-    {"_conn_lost", T_UINT, offsetof(Pipe, n_lost), READONLY, NULL},
-    {"_protocol_paused", T_BOOL, offsetof(Pipe, protocol_paused), READONLY, NULL},
-    {"_high_water", T_PYSSIZET, offsetof(Pipe, high_bytes), READONLY, NULL},
-    {"_low_water", T_PYSSIZET, offsetof(Pipe, low_bytes), READONLY, NULL},
+    TRANSPORT_MEMBERS
+    {"_fileno", T_INT, offsetof(Transport, fd), READONLY, NULL},
     {NULL},
 };
 
@@ -363,14 +244,14 @@ Pipe_repr(PyObject *self)
 {
     Pipe *p = (Pipe *)self;
     const char *name = p->is_writer ? "_UnixWritePipeTransport" : "_UnixReadPipeTransport";
-    const char *state = p->file == NULL ? " closed" : p->closing ? " closing" : "";
-    if (p->file == NULL || p->loop->state == LOOP_CLOSED) {
-        return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->fd, p->file == NULL ? "closed" : "open");
+    const char *state = p->file == NULL ? " closed" : p->base.closing ? " closing" : "";
+    if (p->file == NULL || p->base.loop->state == LOOP_CLOSED) {
+        return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->base.fd, p->file == NULL ? "closed" : "open");
     }
     if (p->is_writer) {
-        return PyUnicode_FromFormat("<%s%s fd=%d %s bufsize=%zu>", name, state, p->fd, p->write_watched ? "polling" : "idle", p->out.n_bytes);
+        return PyUnicode_FromFormat("<%s%s fd=%d %s bufsize=%zu>", name, state, p->base.fd, p->base.write_watched ? "polling" : "idle", p->base.out.n_bytes);
     }
-    return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->fd, p->read_watched ? "polling" : "idle");
+    return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->base.fd, p->base.read_watched ? "polling" : "idle");
 }
 
 /* ---- life and death */
@@ -378,27 +259,16 @@ Pipe_repr(PyObject *self)
 static int
 Pipe_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Pipe *p = (Pipe *)self;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(p->loop);
-    Py_VISIT(p->protocol.object);
-    Py_VISIT(p->context);
-    Py_VISIT(p->file);
-    Py_VISIT(p->extra);
-    Py_VISIT(p->dict);
-    return 0;
+    Py_VISIT(((Pipe *)self)->file);
+    return Transport_traverse(self, visit, arg);
 }
 
 /* The loop stays for dealloc; the file was closed by the finalizer. */
 static int
 Pipe_clear(PyObject *self)
 {
-    Pipe *p = (Pipe *)self;
-    protocol_clear(&p->protocol);
-    Py_CLEAR(p->context);
-    Py_CLEAR(p->file);
-    Py_CLEAR(p->dict);
-    return 0;
+    Py_CLEAR(((Pipe *)self)->file);
+    return Transport_clear(self);
 }
 
 static void
@@ -413,7 +283,7 @@ Pipe_finalize(PyObject *self)
         PyErr_WriteUnraisable(self);
     }
     compat_set_raised(raised);
-    p->closing = p->losing = true;
+    p->base.closing = p->losing = true;
     pipe_release(p);
 }
 
@@ -426,14 +296,13 @@ Pipe_dealloc(PyObject *self)
     }
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (p->weakrefs != NULL) {
+    if (p->base.weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
     Py_TRASHCAN_BEGIN(self, Pipe_dealloc)
-    outq_clear(&p->out);
+    outq_clear(&p->base.out);
     Pipe_clear(self);
-    Py_CLEAR(p->extra);
-    Py_CLEAR(p->loop);
+    Py_CLEAR(p->base.loop);
     type->tp_free(self);
     Py_DECREF(type);
     Py_TRASHCAN_END

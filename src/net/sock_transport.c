@@ -1,6 +1,7 @@
 #include "net/sock_transport.h"
 
 #include "core/context.h"
+#include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/fdtable.h"
@@ -13,18 +14,10 @@
 /* What a read may come to, besides a number of bytes, 0 (the peer's end) and -errno. */
 enum { SOCK_READ_RAISED = INT_MIN }; /* an exception is set: there was no memory */
 
-static COLD int
-sock_log_eof(Transport *t)
-{
-    PyObject *done = PyObject_CallMethod(t->loop->st->logger, "debug", "sO", "%r received EOF", (PyObject *)t);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static int
 sock_on_eof(Transport *t)
 {
-    if (t->loop->debug && sock_log_eof(t) < 0) {
+    if (t->loop->debug && log_line(t->loop->st, "debug", "(sO)", "%r received EOF", t) < 0) {
         return -1;
     }
     int keep_open = protocol_call_eof_received(t->loop->st, &t->protocol);
@@ -321,7 +314,7 @@ sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
     else {
         rc = t->out.n == 0 ? transport_ask_sink(t) : 0;
         if (rc == 0) {
-            rc = transport_maybe_resume_protocol(t); /* may queue more */
+            rc = transport_maybe_resume_protocol(t, t->out.n_bytes); /* may queue more */
         }
     }
     context_leave(loop, &t->context);
@@ -388,7 +381,7 @@ sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
         Py_XDECREF(context);
         return NULL;
     }
-    static const struct transport_ops ops = {.on_readable = sock_on_readable, .on_writable = sock_on_writable};
+    static const struct transport_ops ops = {sock_on_readable, sock_on_writable, "socket.send() raised exception."};
     Transport *t = transport_new(loop->st->Transport_type, loop, &ops, fd, sock, protocol, context);
     if (t == NULL) {
         return NULL;

@@ -107,9 +107,7 @@ stream_log_debug(struct state *st, PyObject *loop, const char *format, PyObject 
     if (is_debug <= 0) {
         return is_debug;
     }
-    PyObject *done = PyObject_CallMethod(st->logger, "debug", "sO", format, self);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return log_line(st, "debug", "(sO)", format, self);
 }
 
 /* ---- start_server()'s protocol factory: a C function, as it runs once per accepted connection */

@@ -1,6 +1,7 @@
 #include "net/tls.h"
 
 #include "core/context.h"
+#include "core/log.h"
 #include "net/sock_transport.h"
 #include "net/tls_direct.h"
 #include "net/tls_portable.h"
@@ -109,20 +110,6 @@ tls_force_close_below(TLSProtocol *p, PyObject *exception)
 /* ---- errors */
 
 static COLD int
-tls_log_debug(TLSProtocol *p, const char *message, PyObject *exception)
-{
-    PyObject *debug = PyObject_GetAttr(p->loop->st->logger, p->loop->st->str.debug);
-    PyObject *args = debug == NULL ? NULL : Py_BuildValue("(sOs)", "%r: %s", (PyObject *)p, message);
-    PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exception);
-    PyObject *done = kwargs == NULL ? NULL : PyObject_Call(debug, args, kwargs);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(args);
-    Py_XDECREF(debug);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static COLD int
 tls_fatal_error(TLSProtocol *p, const char *message)
 {
     if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
@@ -134,7 +121,7 @@ tls_fatal_error(TLSProtocol *p, const char *message)
         /* that error goes to the caller */
     }
     else if (PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError)) {
-        rc = p->loop->debug ? tls_log_debug(p, message, exception) : 0;
+        rc = p->loop->debug ? log_exception(p->loop->st, (PyObject *)p, message, exception) : 0;
     }
     else if (!PyObject_TypeCheck(exception, (PyTypeObject *)p->loop->st->CancelledError)) {
         compat_set_raised(Py_NewRef(exception));
@@ -239,24 +226,19 @@ tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
 /* ---- handshake */
 
 static COLD int
-tls_log_handshake(TLSProtocol *p, bool is_done)
+tls_log_handshake_start(TLSProtocol *p)
 {
-    PyObject *done;
+    return loop_now(p->loop, &p->handshake_start) < 0 ? -1 : log_line(p->loop->st, "debug", "(sO)", "%r starts SSL handshake", p);
+}
+
+static COLD int
+tls_log_handshake_done(TLSProtocol *p)
+{
     double now;
     if (loop_now(p->loop, &now) < 0) {
         return -1;
     }
-    if (is_done) {
-        PyObject *ms = PyFloat_FromDouble((now - p->handshake_start) * 1e3);
-        done = ms == NULL ? NULL : PyObject_CallMethod(p->loop->st->logger, "debug", "sOO", "%r: SSL handshake took %.1f ms", (PyObject *)p, ms);
-        Py_XDECREF(ms);
-    }
-    else {
-        p->handshake_start = now;
-        done = PyObject_CallMethod(p->loop->st->logger, "debug", "sO", "%r starts SSL handshake", (PyObject *)p);
-    }
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return log_line(p->loop->st, "debug", "(sOd)", "%r: SSL handshake took %.1f ms", p, (now - p->handshake_start) * 1e3);
 }
 
 /* With the raised exception, an Exception. */
@@ -284,7 +266,7 @@ tls_on_handshake_done(TLSProtocol *p)
     tls_stop_timer(p);
     p->state = TLS_WRAPPED;
     p->handshaken = true;
-    if (p->loop->debug && tls_log_handshake(p, true) < 0) {
+    if (p->loop->debug && tls_log_handshake_done(p) < 0) {
         return -1;
     }
     if (p->app_state == TLS_APP_INIT) {
@@ -337,7 +319,7 @@ tls_on_made(TLSProtocol *p, PyObject *transport)
     bool is_raw = Py_TYPE(transport) == st->Transport_type && ((Transport *)transport)->loop == p->loop;
     p->transport = Py_NewRef(transport);
     p->raw = is_raw ? (Transport *)Py_NewRef(transport) : NULL;
-    if (p->loop->debug && tls_log_handshake(p, false) < 0) {
+    if (p->loop->debug && tls_log_handshake_start(p) < 0) {
         return -1;
     }
     p->state = TLS_HANDSHAKE;
@@ -352,14 +334,6 @@ tls_on_made(TLSProtocol *p, PyObject *transport)
 
 /* ---- shutdown */
 
-static COLD int
-tls_warn_eof_kept(TLSProtocol *p)
-{
-    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "warning", "s", "returning true from eof_received() has no effect when using ssl");
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static int
 tls_call_eof_received(TLSProtocol *p)
 {
@@ -370,7 +344,7 @@ tls_call_eof_received(TLSProtocol *p)
     bool entered = tls_enter(p);
     int keep_open = protocol_call_eof_received(p->loop->st, &p->app);
     if (keep_open > 0) {
-        keep_open = tls_warn_eof_kept(p);
+        keep_open = log_line(p->loop->st, "warning", "(s)", "returning true from eof_received() has no effect when using ssl");
     }
     if (keep_open < 0) {
         keep_open = tls_fatal_error(p, "Error calling eof_received()");
@@ -628,12 +602,8 @@ static int
 tls_on_eof(TLSProtocol *p)
 {
     p->eof_received = true;
-    if (p->loop->debug) {
-        PyObject *done = PyObject_CallMethod(p->loop->st->logger, "debug", "sO", "%r received EOF", (PyObject *)p);
-        Py_XDECREF(done);
-        if (done == NULL) {
-            return -1;
-        }
+    if (p->loop->debug && log_line(p->loop->st, "debug", "(sO)", "%r received EOF", p) < 0) {
+        return -1;
     }
     int keep_open = tls_on_eof_in_state(p);
     if (keep_open < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {

@@ -235,13 +235,7 @@ tls_write_is_open(TLSProtocol *p)
 static COLD int
 tls_write_count_lost(TLSProtocol *p)
 {
-    enum { LOST_WRITES_BEFORE_WARNING = 5 }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-    if (p->n_lost++ < LOST_WRITES_BEFORE_WARNING) {
-        return 0;
-    }
-    PyObject *done = PyObject_CallMethod(p->loop->st->logger, "warning", "s", "SSL connection is closed");
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return transport_count_lost(p->loop->st, &p->n_lost, "SSL connection is closed");
 }
 
 static int

@@ -1,6 +1,7 @@
 #include "net/transport.h"
 
 #include "core/context.h"
+#include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/fdtable.h"
@@ -225,6 +226,18 @@ transport_stop_reading(Transport *t)
     }
 }
 
+static int
+transport_start_writing_watch(Transport *t)
+{
+    if (!t->write_watched) {
+        if (watch_start(t->loop, t->fd, WATCH_WRITE, t->ops->on_writable, (PyObject *)t, false) < 0) {
+            return -1;
+        }
+        t->write_watched = true;
+    }
+    return 0;
+}
+
 static void
 transport_stop_writing_watch(Transport *t)
 {
@@ -237,9 +250,9 @@ transport_stop_writing_watch(Transport *t)
 /* ---- flow control */
 
 static int
-transport_maybe_pause_protocol(Transport *t)
+transport_maybe_pause_protocol(Transport *t, size_t n_bytes)
 {
-    if (t->out.n_bytes <= t->high_bytes || t->protocol_paused) {
+    if (n_bytes <= t->high_bytes || t->protocol_paused) {
         return 0;
     }
     t->protocol_paused = true;
@@ -247,9 +260,9 @@ transport_maybe_pause_protocol(Transport *t)
 }
 
 static int
-transport_maybe_resume_protocol(Transport *t)
+transport_maybe_resume_protocol(Transport *t, size_t n_bytes)
 {
-    if (!t->protocol_paused || t->out.n_bytes > t->low_bytes) {
+    if (!t->protocol_paused || n_bytes > t->low_bytes) {
         return 0;
     }
     t->protocol_paused = false;
@@ -296,14 +309,7 @@ transport_send_failed(Transport *t)
 static int
 transport_watch_writing(Transport *t)
 {
-    if (t->write_watched) {
-        return 0;
-    }
-    if (watch_start(t->loop, t->fd, WATCH_WRITE, t->ops->on_writable, (PyObject *)t, false) < 0) {
-        return transport_send_failed(t);
-    }
-    t->write_watched = true;
-    return 0;
+    return transport_start_writing_watch(t) < 0 ? transport_send_failed(t) : 0;
 }
 
 static inline int
@@ -448,15 +454,16 @@ transport_gathers(const Transport *t)
 }
 
 static COLD int
-transport_count_lost_write(Transport *t)
+transport_count_lost(struct state *st, uint32_t *n_lost, const char *warning)
 {
     enum { LOST_WRITES_BEFORE_WARNING = 5 }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-    if (t->n_lost++ < LOST_WRITES_BEFORE_WARNING) {
-        return 0;
-    }
-    PyObject *done = PyObject_CallMethod(t->loop->st->logger, "warning", "s", "socket.send() raised exception.");
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return (*n_lost)++ < LOST_WRITES_BEFORE_WARNING ? 0 : log_line(st, "warning", "(s)", warning);
+}
+
+static COLD int
+transport_count_lost_write(Transport *t)
+{
+    return transport_count_lost(t->loop->st, &t->n_lost, t->ops->lost_write);
 }
 
 /* Queue a copy of mutable data; when it is large and nothing waits, the kernel gets it first and only the rest is copied. */
@@ -491,13 +498,13 @@ transport_after_push(Transport *t)
 {
     size_t limit = t->high_bytes < TRANSPORT_GATHER_MAX ? t->high_bytes : TRANSPORT_GATHER_MAX;
     if (t->write_watched) {
-        return transport_maybe_pause_protocol(t);
+        return transport_maybe_pause_protocol(t, t->out.n_bytes);
     }
     if (LIKELY(t->out.n_bytes <= limit && transport_gathers(t))) {
         transport_list_flush(t);
         return 0;
     }
-    return transport_flush(t) < 0 ? -1 : transport_maybe_pause_protocol(t);
+    return transport_flush(t) < 0 ? -1 : transport_maybe_pause_protocol(t, t->out.n_bytes);
 }
 
 static int
@@ -580,17 +587,14 @@ transport_abort(Transport *t)
 }
 
 static COLD int
-transport_log_debug(Transport *t, const char *message, PyObject *exception)
+transport_report_error(Transport *t, const char *message, PyObject *exception, bool is_quiet)
 {
-    PyObject *debug = PyObject_GetAttrString(t->loop->st->logger, "debug");
-    PyObject *args = debug == NULL ? NULL : Py_BuildValue("(sOs)", "%r: %s", (PyObject *)t, message);
-    PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O}", "exc_info", exception);
-    PyObject *done = kwargs == NULL ? NULL : PyObject_Call(debug, args, kwargs);
-    Py_XDECREF(debug);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    if (is_quiet) {
+        return t->loop->debug ? log_exception(t->loop->st, (PyObject *)t, message, exception) : 0;
+    }
+    PyObject *protocol = t->protocol.object;
+    compat_set_raised(Py_NewRef(exception));
+    return loop_report(t->loop, message, "transport", (PyObject *)t, "protocol", protocol != NULL ? protocol : Py_None, NULL);
 }
 
 static COLD int
@@ -600,15 +604,7 @@ transport_fatal_error(Transport *t, const char *message)
         return -1;
     }
     PyObject *exception = compat_take_raised();
-    int rc = 0;
-    if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError)) {
-        PyObject *protocol = t->protocol.object;
-        compat_set_raised(Py_NewRef(exception));
-        rc = loop_report(t->loop, message, "transport", (PyObject *)t, "protocol", protocol != NULL ? protocol : Py_None, NULL);
-    }
-    else if (t->loop->debug) {
-        rc = transport_log_debug(t, message, exception);
-    }
+    int rc = transport_report_error(t, message, exception, PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError));
     if (rc == 0) {
         rc = transport_force_close(t, exception);
     }

@@ -33,6 +33,7 @@ struct Server;
 
 struct transport_ops {
     ready_fn on_readable, on_writable;
+    const char *lost_write; /* what the log says of the writes after the end */
 };
 
 /* The loop's flush list is circular: flush.first points to the last link, whose next is the first. */
@@ -81,7 +82,8 @@ static PyObject *transport_get_extra(Transport *t, PyObject *name, PyObject *fal
 
 /* The arguments of set_write_buffer_limits: TypeError, ValueError as asyncio's. */
 static int transport_parse_limits(PyObject *args, PyObject *kwargs, size_t *high_bytes, size_t *low_bytes) MUST_CHECK;
-/* A write after the end, which is counted. */
+/* A write after the end: counted in *n_lost, and the log speaks of it when there were some. */
+static int transport_count_lost(struct state *st, uint32_t *n_lost, const char *warning) MUST_CHECK;
 static int transport_count_lost_write(Transport *t) MUST_CHECK;
 
 static int transport_write(Transport *t, PyObject *data) MUST_CHECK; /* bytes, bytearray or memoryview */
@@ -98,9 +100,11 @@ static int transport_send_failed(Transport *t) MUST_CHECK; /* with the raised ex
 static int transport_flush_all(Loop *loop) MUST_CHECK; /* loop->flush.flush */
 static int transport_start_reading(Transport *t) MUST_CHECK;
 static void transport_stop_reading(Transport *t);
+static int transport_start_writing_watch(Transport *t) MUST_CHECK;
 static void transport_stop_writing_watch(Transport *t);
-static int transport_maybe_pause_protocol(Transport *t) MUST_CHECK;
-static int transport_maybe_resume_protocol(Transport *t) MUST_CHECK;
+/* The water marks: n_bytes wait to be sent. */
+static int transport_maybe_pause_protocol(Transport *t, size_t n_bytes) MUST_CHECK;
+static int transport_maybe_resume_protocol(Transport *t, size_t n_bytes) MUST_CHECK;
 
 static int transport_close(Transport *t) MUST_CHECK;
 static int transport_abort(Transport *t) MUST_CHECK;
@@ -108,6 +112,8 @@ static int transport_abort(Transport *t) MUST_CHECK;
 static int transport_force_close(Transport *t, PyObject *exception) MUST_CHECK;
 /* The raised exception ends the connection: reported unless it is an OSError.  -1: SystemExit or KeyboardInterrupt, still raised. */
 static int transport_fatal_error(Transport *t, const char *message) MUST_CHECK;
+/* Its report alone; is_quiet: the log has it in debug mode, and nobody otherwise. */
+static int transport_report_error(Transport *t, const char *message, PyObject *exception, bool is_quiet) MUST_CHECK;
 static int transport_lose(Transport *t, PyObject *exception) MUST_CHECK; /* the end itself, now; only from ready entries */
 static void transport_settle_empty_waiter(Transport *t, PyObject *exception); /* NULL: success. keeps a raised exception */
 

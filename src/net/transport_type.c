@@ -1,6 +1,7 @@
 /* net/transport_type.c -- the Python face of Transport: asyncio.Transport's methods, and the attributes that programs look at. */
 #include "net/transport.h"
 
+#include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/fdtable.h"
@@ -171,14 +172,6 @@ Transport_can_write_eof(PyObject *self, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
-static COLD int
-transport_log_reading(Transport *t, const char *format)
-{
-    PyObject *done = PyObject_CallMethod(t->loop->st->logger, "debug", "sO", format, (PyObject *)t);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static PyObject *
 Transport_pause_reading(PyObject *self, PyObject *unused)
 {
@@ -186,7 +179,7 @@ Transport_pause_reading(PyObject *self, PyObject *unused)
     if (transport_is_reading(t)) {
         t->read_paused = true;
         transport_stop_reading(t);
-        if (t->loop->debug && transport_log_reading(t, "%r pauses reading") < 0) {
+        if (t->loop->debug && log_line(t->loop->st, "debug", "(sO)", "%r pauses reading", t) < 0) {
             return NULL;
         }
     }
@@ -202,7 +195,7 @@ Transport_resume_reading(PyObject *self, PyObject *unused)
         if (loop_check_closed(t->loop) < 0 || transport_start_reading(t) < 0) {
             return NULL;
         }
-        if (t->loop->debug && transport_log_reading(t, "%r resumes reading") < 0) {
+        if (t->loop->debug && log_line(t->loop->st, "debug", "(sO)", "%r resumes reading", t) < 0) {
             return NULL;
         }
     }
@@ -297,7 +290,7 @@ Transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwar
 {
     Transport *t = (Transport *)self;
     if (transport_parse_limits(args, kwargs, &t->high_bytes, &t->low_bytes) < 0 || transport_flush(t) < 0 ||
-        transport_maybe_pause_protocol(t) < 0) {
+        transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -593,7 +586,7 @@ Transport_get_paused(PyObject *self, void *unused)
     return PyBool_FromLong(((Transport *)self)->protocol_paused);
 }
 
-/* What a datagram transport has as well. */
+/* What a datagram transport has as well, and a pipe's has the members. */
 #define TRANSPORT_GETSET                                                                                                     \
     {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                     \
     {"_protocol_connected", Transport_get_protocol_connected, NULL, NULL, NULL},                                             \
@@ -610,8 +603,7 @@ Transport_get_paused(PyObject *self, void *unused)
     {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},                                                   \
     {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},                                                     \
     {"_high_water", T_PYSSIZET, offsetof(Transport, high_bytes), READONLY, NULL},                                            \
-    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL},                                              \
-    {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
+    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL},
 
 static PyGetSetDef Transport_getset[] = {
     {"__class__", Transport_get_class, NULL, NULL, NULL},
@@ -627,6 +619,7 @@ static PyGetSetDef Transport_getset[] = {
 
 static PyMemberDef Transport_members[] = {
     TRANSPORT_MEMBERS
+    {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(Transport, eof_sent), READONLY, NULL},
     {NULL},
 };

@@ -2,7 +2,6 @@
 
 #include "core/ask.h"
 #include "core/context.h"
-#include "core/handle.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/fdtable.h"
@@ -84,29 +83,7 @@ udp_queue_pop(struct udp_queue *q)
     return d;
 }
 
-/* ---- flow control and errors */
-
-static int
-udp_maybe_pause_protocol(DatagramTransport *u)
-{
-    Transport *t = &u->base;
-    if (u->queue.n_bytes <= t->high_bytes || t->protocol_paused) {
-        return 0;
-    }
-    t->protocol_paused = true;
-    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_pause_writing, "protocol.pause_writing() failed");
-}
-
-static int
-udp_maybe_resume_protocol(DatagramTransport *u)
-{
-    Transport *t = &u->base;
-    if (!t->protocol_paused || u->queue.n_bytes > t->low_bytes) {
-        return 0;
-    }
-    t->protocol_paused = false;
-    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_resume_writing, "protocol.resume_writing() failed");
-}
+/* ---- errors */
 
 /* The raised exception: an OSError is the protocol's, anything else ends the transport.  -1: what error_received raised, or SystemExit,
  * KeyboardInterrupt. */
@@ -124,26 +101,6 @@ udp_on_error(DatagramTransport *u, const char *message)
     PyObject *exception = compat_take_raised();
     int rc = t->protocol.object == NULL ? 0 : protocol_call_error_received(t->loop->st, &t->protocol, exception);
     Py_DECREF(exception);
-    return rc;
-}
-
-/* A protocol's method raised in a ready entry: asyncio's report of its callback.  The transport stays open. */
-static COLD int
-udp_report(DatagramTransport *u, const char *method)
-{
-    char message[80];
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return -1;
-    }
-    PyObject *exception = compat_take_raised();
-    PyObject *bound = PyObject_GetAttrString((PyObject *)u, method);
-    PyObject *handle = bound == NULL ? NULL : handle_new(u->base.loop, bound, NULL, 0, NULL);
-    PyErr_Clear(); /* a report that lacks something is better than none */
-    PyOS_snprintf(message, sizeof(message), "Exception in callback DatagramTransport.%s()", method);
-    compat_set_raised(exception);
-    int rc = loop_report(u->base.loop, message, handle != NULL ? "handle" : NULL, handle, NULL);
-    Py_XDECREF(handle);
-    Py_XDECREF(bound);
     return rc;
 }
 
@@ -264,13 +221,13 @@ udp_read(DatagramTransport *u, bool is_owner, int n_left)
             return 0;
         }
         if (UNLIKELY(rc < 0)) {
-            return udp_on_error(u, "Fatal read error on datagram transport") < 0 ? udp_report(u, "_read_ready") : 0;
+            return udp_on_error(u, "Fatal read error on datagram transport") < 0 ? protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL) : 0;
         }
         rc = t->protocol.object == NULL ? 0 : protocol_call_datagram_received(t->loop->st, &t->protocol, data, sender);
         Py_DECREF(data);
         Py_DECREF(sender);
         if (UNLIKELY(rc < 0)) {
-            return udp_report(u, "_read_ready");
+            return protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL);
         }
         if (--n_left == 0 || is_last || !udp_may_read_on(u)) {
             return 0;
@@ -436,19 +393,6 @@ udp_send_now(DatagramTransport *u, PyObject *data, PyObject *address)
 }
 
 static int
-udp_watch_writable(DatagramTransport *u)
-{
-    Transport *t = &u->base;
-    if (!t->write_watched) {
-        if (watch_start(t->loop, t->fd, WATCH_WRITE, udp_on_writable, (PyObject *)u, false) < 0) {
-            return -1;
-        }
-        t->write_watched = true;
-    }
-    return 0;
-}
-
-static int
 udp_queue_copy(DatagramTransport *u, PyObject *data, PyObject *address)
 {
     struct udp_datagram d = {.data = PyBytes_CheckExact(data) ? Py_NewRef(data) : PyObject_CallOneArg((PyObject *)&PyBytes_Type, data)};
@@ -456,7 +400,7 @@ udp_queue_copy(DatagramTransport *u, PyObject *data, PyObject *address)
         return -1;
     }
     d.address = Py_NewRef(address);
-    return udp_queue_push(&u->queue, d, false) < 0 ? -1 : udp_maybe_pause_protocol(u);
+    return udp_queue_push(&u->queue, d, false) < 0 ? -1 : transport_maybe_pause_protocol(&u->base, u->queue.n_bytes);
 }
 
 /* Where does this datagram go?  New reference: what runs meanwhile may set transport._address.  NULL with ValueError. */
@@ -496,7 +440,7 @@ udp_send_or_queue(DatagramTransport *u, PyObject *data, PyObject *address)
         if (t->n_lost > 0) {
             return 0; /* the end is scheduled: nothing is queued any more */
         }
-        if (udp_watch_writable(u) < 0) {
+        if (transport_start_writing_watch(&u->base) < 0) {
             return -1;
         }
     }
@@ -537,13 +481,13 @@ udp_drain(DatagramTransport *u)
         Py_DECREF(d.data);
         Py_DECREF(d.address);
         if (rc < 0) {
-            return udp_on_error(u, "Fatal write error on datagram transport") < 0 ? udp_report(u, "_sendto_ready") : 0;
+            return udp_on_error(u, "Fatal write error on datagram transport") < 0 ? protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._sendto_ready, NULL) : 0;
         }
     }
     if (u->base.n_lost > 0) {
         return 0;
     }
-    if (udp_maybe_resume_protocol(u) < 0) { /* may queue more, or end it */
+    if (transport_maybe_resume_protocol(&u->base, u->queue.n_bytes) < 0) { /* may queue more, or end it */
         return -1;
     }
     return u->queue.n == 0 && u->base.n_lost == 0;
@@ -663,7 +607,7 @@ udp_look_at_socket(DatagramTransport *u)
 static Transport *
 udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *address, PyObject *context, PyObject *waiter)
 {
-    static const struct transport_ops ops = {.on_readable = udp_on_readable, .on_writable = udp_on_writable};
+    static const struct transport_ops ops = {udp_on_readable, udp_on_writable, "socket.send() raised exception."};
     int has_address = sock_check_protocol(loop->st, protocol) < 0 ? -1 : PyObject_IsTrue(address);
     if (has_address < 0) {
         Py_XDECREF(context);

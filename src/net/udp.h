@@ -60,14 +60,11 @@ static Transport *udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protoco
 static int udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address) MUST_CHECK;
 static int udp_close(DatagramTransport *u) MUST_CHECK;
 static int udp_force_close(DatagramTransport *u, PyObject *exception) MUST_CHECK;
-static int udp_maybe_pause_protocol(DatagramTransport *u) MUST_CHECK;
 static void udp_clear(DatagramTransport *u); /* the queues, the addresses */
 
 /* For net/udp_batch.c. */
 static int udp_queue_push(struct udp_queue *q, struct udp_datagram d, bool at_front) MUST_CHECK;
-static int udp_watch_writable(DatagramTransport *u) MUST_CHECK;
 static int udp_on_error(DatagramTransport *u, const char *message) MUST_CHECK;
-static int udp_report(DatagramTransport *u, const char *method) MUST_CHECK;
 
 /* Ready entries. */
 static int udp_on_readable(Loop *loop, PyObject *self, PyObject *arg);

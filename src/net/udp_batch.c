@@ -350,7 +350,7 @@ udp_batch_queue_rest(DatagramTransport *u, struct udp_batch *b, uint32_t at)
             return -1;
         }
     }
-    return udp_watch_writable(u);
+    return transport_start_writing_watch(&u->base);
 }
 
 static int
@@ -384,12 +384,12 @@ udp_batch_flush(DatagramTransport *u)
         if (errors[i] < 0) {
             raise_errno(errors[i]);
             if (udp_on_error(u, "Fatal write error on datagram transport") < 0) {
-                rc = udp_report(u, "_read_ready");
+                rc = protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._read_ready, NULL);
             }
         }
     }
     if (rc == 0 && n_gone < n && u->base.n_lost == 0) {
-        rc = udp_maybe_pause_protocol(u);
+        rc = transport_maybe_pause_protocol(&u->base, u->queue.n_bytes);
     }
     b->is_flushing = false;
     if (raised != NULL && rc == 0) {

@@ -86,7 +86,7 @@ static PyObject *
 DatagramTransport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *done = Transport_set_write_buffer_limits(self, args, kwargs);
-    if (done != NULL && udp_maybe_pause_protocol((DatagramTransport *)self) < 0) {
+    if (done != NULL && transport_maybe_pause_protocol((Transport *)self, ((DatagramTransport *)self)->queue.n_bytes) < 0) {
         Py_CLEAR(done);
     }
     return done;
@@ -260,6 +260,7 @@ static PyGetSetDef DatagramTransport_getset[] = {
 
 static PyMemberDef DatagramTransport_members[] = {
     TRANSPORT_MEMBERS
+    {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
     {NULL},
 };
 
