@@ -327,15 +327,10 @@ sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
 static int
 sock_wake_waiter(Loop *loop, PyObject *waiter)
 {
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, loop->st->str.cancelled);
-    if (done == Py_False) {
-        Py_SETREF(done, PyObject_CallMethodOneArg(waiter, loop->st->str.set_result, Py_None));
+    if (LIKELY(future_wake_any(loop->st, waiter, loop->st->str.cancelled, Py_None, NULL) >= 0)) {
+        return 0;
     }
-    if (done == NULL) {
-        return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
-    }
-    Py_DECREF(done);
-    return 0;
+    return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
 }
 
 static int

@@ -28,18 +28,6 @@ stream_loop_is_debug(struct state *st, PyObject *loop)
     return is_debug;
 }
 
-static inline PyObject *
-stream_new_future(struct state *st, PyObject *loop)
-{
-    if (LIKELY(future_is_made_by(st, loop))) {
-        return future_new((Loop *)loop);
-    }
-    Py_INCREF(loop);
-    PyObject *future = PyObject_CallMethodNoArgs(loop, st->str.create_future);
-    Py_DECREF(loop);
-    return future;
-}
-
 static int
 stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
 {
@@ -48,40 +36,6 @@ stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
     Py_DECREF(object);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
-}
-
-/* A waiter that is no future of ours. asks: the method that says that nothing is to be done. */
-static COLD int
-stream_wake_by_name(struct state *st, PyObject *waiter, PyObject *exception, PyObject *asks)
-{
-    int leave = ask_method(waiter, asks);
-    if (leave != 0) {
-        return leave < 0 ? -1 : 0;
-    }
-    return exception == NULL ? stream_call_void(waiter, st->str.set_result, Py_None)
-                             : stream_call_void(waiter, st->str.set_exception, exception);
-}
-
-static inline int
-stream_wake(struct state *st, PyObject *waiter, PyObject *exception)
-{
-    if (UNLIKELY(!future_is_exact(st, waiter))) {
-        return stream_wake_by_name(st, waiter, exception, st->str.cancelled);
-    }
-    Future *f = (Future *)waiter;
-    if (future_is_cancelled(f)) {
-        return 0;
-    }
-    return exception == NULL ? future_set_result(f, Py_None) : future_set_exception(f, exception);
-}
-
-static int
-stream_wake_unless_done(struct state *st, PyObject *waiter, PyObject *exception)
-{
-    if (!future_is_exact(st, waiter)) {
-        return stream_wake_by_name(st, waiter, exception, st->str.done);
-    }
-    return future_is_done((Future *)waiter) ? 0 : stream_wake(st, waiter, exception);
 }
 
 static COLD int

@@ -26,12 +26,6 @@ stream_is_plain(struct state *st, PyObject *self, PyTypeObject *type, PyObject *
 /* The loop given, or for None asyncio's choice. New reference. */
 static PyObject *stream_take_loop(struct state *st, PyObject *loop_or_none);
 static int stream_loop_is_debug(struct state *st, PyObject *loop); /* loop.get_debug(): 1, 0, -1 */
-/* loop.create_future() */
-static inline PyObject *stream_new_future(struct state *st, PyObject *loop);
-/* Finish what waits unless it was cancelled: with None, or with exception. */
-static inline int stream_wake(struct state *st, PyObject *waiter, PyObject *exception_or_null) MUST_CHECK;
-/* The same unless it is done. */
-static int stream_wake_unless_done(struct state *st, PyObject *waiter, PyObject *exception_or_null) MUST_CHECK;
 /* A call whose result is dropped; argument may be NULL. */
 static int stream_call_void(PyObject *object, PyObject *name, PyObject *argument) MUST_CHECK;
 /* Raise that very exception object. */

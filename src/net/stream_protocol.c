@@ -344,7 +344,7 @@ stream_protocol_wake_drains(StreamProtocol *p, struct state *st, PyObject *excep
     PyObject *waiters = p->drain_waiters == NULL ? NULL : PySequence_Tuple(p->drain_waiters);
     int rc = p->drain_waiters != NULL && waiters == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; rc == 0 && waiters != NULL && i < PyTuple_GET_SIZE(waiters); i++) {
-        rc = stream_wake_unless_done(st, PyTuple_GET_ITEM(waiters, i), exception);
+        rc = future_wake_any(st, PyTuple_GET_ITEM(waiters, i), st->str.done, Py_None, exception) < 0 ? -1 : 0;
     }
     Py_XDECREF(waiters);
     return rc;
@@ -373,7 +373,7 @@ StreamReaderProtocol_connection_lost(PyObject *self, PyObject *exception)
     }
     if (rc == 0 && p->closed != NULL) {
         PyObject *closed = Py_NewRef(p->closed);
-        rc = stream_wake_unless_done(st, closed, error);
+        rc = future_wake_any(st, closed, st->str.done, Py_None, error) < 0 ? -1 : 0;
         Py_DECREF(closed);
     }
     p->connection_lost = true;
@@ -458,7 +458,7 @@ stream_protocol_drain_step(Coro *c, struct state *st, PyObject *value, PyObject 
             return PYGEN_ERROR;
         }
         PyObject *waiters = NULL;
-        if ((c->slots[0] = stream_new_future(st, p->loop)) == NULL || (waiters = stream_protocol_drain_waiters_borrowed(p, st)) == NULL
+        if ((c->slots[0] = future_new_on(st, p->loop)) == NULL || (waiters = stream_protocol_drain_waiters_borrowed(p, st)) == NULL
             || stream_call_void(waiters, st->str.append, c->slots[0]) < 0) {
             return PYGEN_ERROR;
         }
@@ -580,7 +580,7 @@ stream_protocol_init(StreamProtocol *p, struct state *st, PyObject *reader, PyOb
     Py_CLEAR(p->writer);
     Py_CLEAR(p->task);
     Py_CLEAR(p->transport);
-    PyObject *closed = stream_new_future(st, loop);
+    PyObject *closed = future_new_on(st, loop);
     Py_DECREF(loop);
     Py_XSETREF(p->closed, closed);
     return closed == NULL ? -1 : 0;

@@ -50,7 +50,7 @@ stream_read_begin_wait(Coro *c, struct state *st, PyObject *name)
         PyErr_SetString(PyExc_RuntimeError, "uninitialized StreamReader object");
         return PYGEN_ERROR;
     }
-    PyObject *waiter = stream_new_future(st, r->loop);
+    PyObject *waiter = future_new_on(st, r->loop);
     if (UNLIKELY(waiter == NULL)) {
         return PYGEN_ERROR;
     }

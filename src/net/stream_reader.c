@@ -49,9 +49,9 @@ stream_reader_wake(StreamReader *r, struct state *st, PyObject *exception)
         return 0;
     }
     r->waiter = NULL;
-    int rc = stream_wake(st, waiter, exception);
+    int rc = future_wake_any(st, waiter, st->str.cancelled, Py_None, exception);
     Py_DECREF(waiter);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 static inline int

@@ -340,8 +340,8 @@ StreamWriter_get_complete(PyObject *self, void *Py_UNUSED(closure))
         if (w->loop == NULL) {
             return stream_writer_raise_uninitialized();
         }
-        PyObject *future = stream_new_future(st, w->loop);
-        if (future == NULL || stream_wake(st, future, NULL) < 0) {
+        PyObject *future = future_new_on(st, w->loop);
+        if (future == NULL || future_wake_any(st, future, st->str.cancelled, Py_None, NULL) < 0) {
             Py_XDECREF(future);
             return NULL;
         }

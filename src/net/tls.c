@@ -147,15 +147,9 @@ tls_wake_waiter(TLSProtocol *p, PyObject *exception)
         return 0;
     }
     p->waiter = NULL;
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, p->loop->st->str.cancelled);
-    int is_cancelled = done == NULL ? -1 : PyObject_IsTrue(done);
-    if (is_cancelled == 0) {
-        Py_SETREF(done, exception == NULL || exception == Py_None ? PyObject_CallMethodOneArg(waiter, p->loop->st->str.set_result, Py_None)
-                                                                  : PyObject_CallMethod(waiter, "set_exception", "O", exception));
-    }
+    int rc = future_wake_any(p->loop->st, waiter, p->loop->st->str.cancelled, Py_None, exception == Py_None ? NULL : exception);
     Py_DECREF(waiter);
-    Py_XDECREF(done);
-    return done == NULL || is_cancelled < 0 ? -1 : 0;
+    return rc < 0 ? -1 : 0;
 }
 
 /* ---- timers */

@@ -277,17 +277,10 @@ transport_settle_empty_waiter(Transport *t, PyObject *exception)
     if (t->empty_waiter == NULL) {
         return;
     }
-    PyObject *raised = compat_take_raised();
-    PyObject *waiter = Py_NewRef(t->empty_waiter);
-    PyObject *done = PyObject_CallMethodNoArgs(waiter, t->loop->st->str.done);
-    if (done == Py_False) {
-        Py_SETREF(done, exception == NULL ? PyObject_CallMethodOneArg(waiter, t->loop->st->str.set_result, Py_None)
-                                          : PyObject_CallMethod(waiter, "set_exception", "O", exception));
-    }
-    if (done == NULL) {
+    PyObject *raised = compat_take_raised(), *waiter = Py_NewRef(t->empty_waiter);
+    if (future_wake_any(t->loop->st, waiter, t->loop->st->str.done, Py_None, exception) < 0) {
         PyErr_WriteUnraisable(waiter);
     }
-    Py_XDECREF(done);
     Py_DECREF(waiter);
     compat_set_raised(raised);
 }

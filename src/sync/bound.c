@@ -79,17 +79,6 @@ bound_end_wait(Coro *c, struct state *st, PyObject **deque, bool has_raised)
     return raise_again(raised, deque_remove(st, *deque, c->slots[BOUND_WAITER]));
 }
 
-static inline int
-waiter_wake(struct state *st, PyObject *future, PyObject *result)
-{
-    if (LIKELY(future_is_exact(st, future))) {
-        return future_set_result((Future *)future, result);
-    }
-    PyObject *done = PyObject_CallMethodOneArg(future, st->str.set_result, result);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static inline PyObject *
 waiters_iter(struct state *st, PyObject *deque)
 {
@@ -123,13 +112,7 @@ waiters_any(struct state *st, PyObject *deque)
 static inline int
 waiter_wake_pending(struct state *st, PyObject *future, PyObject *result)
 {
-    int rc = child_is_done(st, future);
-    if (LIKELY(rc == 0)) {
-        rc = waiter_wake(st, future, result) < 0 ? -1 : 1;
-    }
-    else if (rc > 0) {
-        rc = 0;
-    }
+    int rc = future_wake_any(st, future, st->str.done, result, NULL);
     Py_DECREF(future);
     return rc;
 }

@@ -41,8 +41,6 @@ static inline int bound_end_wait(Coro *c, struct state *st, PyObject **deque, bo
 
 /* ---- waiters: futures of any kind */
 
-static inline int waiter_wake(struct state *st, PyObject *future, PyObject *result) MUST_CHECK; /* set_result */
-
 /* An iterator over them; NULL without exception when there are none. */
 static inline PyObject *waiters_iter(struct state *st, PyObject *deque);
 /* Is there one that was not cancelled? 1, 0, -1. */

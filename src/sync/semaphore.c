@@ -115,7 +115,7 @@ semaphore_wake_next(Semaphore *s, struct state *st)
     while (rc == 0 && (future = PyIter_Next(iterator)) != NULL) {
         int is_done = child_is_done(st, future);
         if (is_done == 0) {
-            rc = semaphore_add(s, -1) < 0 || waiter_wake(st, future, Py_True) < 0 ? -1 : 1;
+            rc = semaphore_add(s, -1) < 0 || future_set_any(st, future, Py_True, NULL) < 0 ? -1 : 1;
         }
         else if (is_done < 0) {
             rc = -1;

@@ -18,17 +18,10 @@ as_completed_wake_next(AsCompleted *a, struct state *st)
 {
     while (a->getters != NULL && PyList_GET_SIZE(a->getters) > 0) {
         PyObject *getter = Py_NewRef(PyList_GET_ITEM(a->getters, 0));
-        int is_done = PyList_SetSlice(a->getters, 0, 1, NULL) < 0 ? -1 : child_is_done(st, getter);
-        if (is_done == 0) {
-            PyObject *set = future_is_exact(st, getter) ? NULL : PyObject_CallMethodOneArg(getter, st->str.set_result, Py_None);
-            is_done = future_is_exact(st, getter) ? future_set_result((Future *)getter, Py_None) : set == NULL ? -1 : 0;
-            Py_XDECREF(set);
-            Py_DECREF(getter);
-            return is_done;
-        }
+        int rc = PyList_SetSlice(a->getters, 0, 1, NULL) < 0 ? -1 : future_wake_any(st, getter, st->str.done, Py_None, NULL);
         Py_DECREF(getter);
-        if (is_done < 0) {
-            return -1;
+        if (rc != 0) {
+            return rc < 0 ? -1 : 0;
         }
     }
     return 0;
@@ -259,10 +252,7 @@ static PySendResult
 as_completed_wait(Coro *c, struct state *st)
 {
     AsCompleted *a = (AsCompleted *)c->self;
-    PyObject *loop = as_completed_queue_loop(a, st), *getter = NULL;
-    if (loop != NULL) {
-        getter = future_is_made_by(st, loop) ? future_new((Loop *)loop) : PyObject_CallMethodNoArgs(loop, st->str.create_future);
-    }
+    PyObject *loop = as_completed_queue_loop(a, st), *getter = loop == NULL ? NULL : future_new_on(st, loop);
     if (getter == NULL || (a->getters == NULL && (a->getters = PyList_New(0)) == NULL) || PyList_Append(a->getters, getter) < 0) {
         Py_XDECREF(getter);
         return PYGEN_ERROR;

@@ -150,6 +150,18 @@ future_is_made_by(struct state *st, PyObject *loop)
     return loop_is_own(st, loop) && !(((Loop *)loop)->overrides & LOOP_OWN_CREATE_FUTURE);
 }
 
+static inline PyObject *
+future_new_on(struct state *st, PyObject *loop)
+{
+    if (LIKELY(future_is_made_by(st, loop))) {
+        return future_new((Loop *)loop);
+    }
+    Py_INCREF(loop); /* its own code may take it out of the object that asks */
+    PyObject *future = PyObject_CallMethodNoArgs(loop, st->str.create_future);
+    Py_DECREF(loop);
+    return future;
+}
+
 static PyObject *
 future_new(Loop *loop)
 {
@@ -528,6 +540,30 @@ future_cancel_any(struct state *st, PyObject *future, PyObject *message)
                                           : future_cancel(f, message);
     }
     return ask_truth(PyObject_CallMethodOneArg(future, st->str.cancel, message == NULL ? Py_None : message));
+}
+
+static inline int
+future_set_any(struct state *st, PyObject *future, PyObject *result, PyObject *exception)
+{
+    PyObject *method = LIKELY(exception == NULL) ? st->str.set_result : st->str.set_exception;
+    if (LIKELY(future_has_usual(st, future, method))) {
+        return LIKELY(exception == NULL) ? future_set_result((Future *)future, result) : future_set_exception((Future *)future, exception);
+    }
+    PyObject *done = PyObject_CallMethodOneArg(future, method, exception == NULL ? result : exception);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static inline int
+future_wake_any(struct state *st, PyObject *future, PyObject *unless, PyObject *result, PyObject *exception)
+{
+    Future *f = (Future *)Py_NewRef(future);
+    int leave = UNLIKELY(!future_has_usual(st, future, unless)) ? ask_method(future, unless)
+                : unless == st->str.done                        ? future_is_done(f)
+                                                                : future_is_cancelled(f);
+    int rc = UNLIKELY(leave != 0) ? (leave < 0 ? -1 : 0) : future_set_any(st, future, result, exception) < 0 ? -1 : 1;
+    Py_DECREF(f);
+    return rc;
 }
 
 static int

@@ -73,7 +73,9 @@ static int future_register(PyObject *module, struct state *st) MUST_CHECK;
 
 /* A pending future of this loop. New reference. */
 static PyObject *future_new(Loop *loop);
-/* loop.create_future() makes one by future_new, and nothing else. */
+/* loop.create_future() of any loop. New reference. */
+static inline PyObject *future_new_on(struct state *st, PyObject *loop);
+/* It makes one by future_new, and nothing else. */
 static inline bool future_is_made_by(struct state *st, PyObject *loop);
 
 /* Finish it.  InvalidStateError when it is done already; RuntimeError when it has callbacks and its loop is closed. */
@@ -83,6 +85,10 @@ static int future_set_exception(Future *f, PyObject *exception) MUST_CHECK; /* i
 static int future_cancel(Future *f, PyObject *message) MUST_CHECK;
 /* The same for any future-like object, ours or not. */
 static int future_cancel_any(struct state *st, PyObject *future, PyObject *message) MUST_CHECK;
+/* set_exception(exception) of any future, or set_result(result) where exception is NULL. */
+static inline int future_set_any(struct state *st, PyObject *future, PyObject *result, PyObject *exception) MUST_CHECK;
+/* The same unless the future says true to `unless`, which is the name done or cancelled: 1, 0 when it did, -1.  Holds the future meanwhile. */
+static inline int future_wake_any(struct state *st, PyObject *future, PyObject *unless, PyObject *result, PyObject *exception) MUST_CHECK;
 
 static int future_add_done_callback(Future *f, PyObject *callback, PyObject *context_or_null) MUST_CHECK;
 

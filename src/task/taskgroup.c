@@ -135,20 +135,7 @@ taskgroup_task_failed(TaskGroup *g, struct state *st, PyObject *task, PyObject *
 static inline int
 taskgroup_release(TaskGroup *g, struct state *st)
 {
-    PyObject *future = Py_NewRef(g->on_completed), *done = NULL;
-    int rc = child_is_done(st, future);
-    if (rc == 0) {
-        if (LIKELY(future_is_exact(st, future))) {
-            rc = future_set_result((Future *)future, Py_True);
-        }
-        else {
-            done = PyObject_CallMethodOneArg(future, st->str.set_result, Py_True);
-            rc = done == NULL ? -1 : 0;
-        }
-    }
-    Py_XDECREF(done);
-    Py_DECREF(future);
-    return rc < 0 ? -1 : 0;
+    return future_wake_any(st, g->on_completed, st->str.done, Py_True, NULL) < 0 ? -1 : 0;
 }
 
 /* 3.14+: the parent waits for the task, or no longer.  Our own entry among its callbacks tells who waits (child.h); a callback to a method of somebody's does
@@ -484,11 +471,8 @@ taskgroup_wait(TaskGroup *g, Coro *c, struct state *st)
         taskgroup_raise_no_attribute("create_future");
         return PYGEN_ERROR;
     }
-    if (g->on_completed == NULL) {
-        g->on_completed = future_is_made_by(st, g->loop) ? future_new((Loop *)g->loop) : PyObject_CallMethodNoArgs(g->loop, st->str.create_future);
-        if (g->on_completed == NULL) {
-            return PYGEN_ERROR;
-        }
+    if (g->on_completed == NULL && (g->on_completed = future_new_on(st, g->loop)) == NULL) {
+        return PYGEN_ERROR;
     }
     c->phase = 1;
     PyObject *future = Py_NewRef(g->on_completed); /* its __await__ may begin the group anew */

@@ -2,7 +2,6 @@
 #include "task/waiter.h"
 
 #include "core/aiobridge.h"
-#include "core/ask.h"
 #include "task/child.h"
 #include "task/task.h"
 #include "task/timeout.h"
@@ -26,17 +25,7 @@ waiter_release(Waiter *w, struct state *st)
     if (UNLIKELY(w->future == NULL)) { /* cleared by the collector */
         return 0;
     }
-    if (LIKELY(w->is_own)) {
-        Future *f = (Future *)w->future;
-        return f->state != FUTURE_PENDING ? 0 : future_set_result(f, Py_None);
-    }
-    int is_done = ask_method(w->future, st->str.done);
-    if (is_done != 0) {
-        return is_done < 0 ? -1 : 0;
-    }
-    PyObject *done = PyObject_CallMethodOneArg(w->future, st->str.set_result, Py_None);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return future_wake_any(st, w->future, st->str.done, Py_None, NULL) < 0 ? -1 : 0;
 }
 
 /* 1 when it ended with an exception, which counts as retrieved; 0; -1 */
@@ -134,12 +123,12 @@ waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_
     memset((char *)w + sizeof(PyObject), 0, sizeof *w - sizeof(PyObject));
     timer_init(&w->timer, TIMER_KIND_WAITER);
     w->loop = loop;
-    w->is_own = loop_is_own(st, loop) && !(((Loop *)loop)->overrides & LOOP_OWN_CREATE_FUTURE);
+    w->is_own = future_is_made_by(st, loop);
     w->children = Py_NewRef(children);
     w->n_left = PyTuple_GET_SIZE(children);
     w->mode = (uint8_t)mode;
     PyObject_GC_Track(w);
-    w->future = w->is_own ? future_new((Loop *)loop) : PyObject_CallMethodNoArgs(loop, st->str.create_future);
+    w->future = future_new_on(st, loop);
     if (w->future != NULL && is_edge) {
         w->task = task_current_here(st);
     }

@@ -243,3 +243,43 @@ def test_a_task_with_other_attributes(t):
             t.say("cancelled")
 
     t.run(main())
+
+
+@mixed
+def test_locks_and_queues_call_the_attributes_of_their_waiters(t):
+    async def main():
+        lib = t.kit.classes
+        lock, semaphore, event, queue = lib.Lock(), lib.Semaphore(0), lib.Event(), lib.Queue()
+        await lock.acquire()
+        tasks = [t.task(waits()) for waits in (lock.acquire, semaphore.acquire, event.wait, queue.get)]
+        await spin(t)
+        for waiters in (lock._waiters, semaphore._waiters, event._waiters, queue._getters):
+            Spy(t, waiters[0], "done", "cancelled", "set_result")
+        for wake in (lock.release, semaphore.release, event.set, lambda: queue.put_nowait(1)):
+            t.say("wake")
+            wake()
+            t.say("woken")
+            await spin(t)
+        t.say([await task for task in tasks])
+
+    t.run(main())
+
+
+@mixed
+def test_a_waiter_that_says_it_is_done_is_not_woken(t):
+    async def main():
+        lib = t.kit.classes
+        queue, event = lib.Queue(), lib.Event()
+        tasks = [t.task(waits()) for waits in (queue.get, queue.get, event.wait)]
+        await spin(t)
+        for waiters in (queue._getters, event._waiters):
+            Spy(t, waiters[0], "done", answers={"done": True})
+        queue.put_nowait("for the second")
+        event.set()
+        await spin(t)
+        t.say([task.done() for task in tasks])
+        for task in tasks:
+            task.cancel()
+        await spin(t)
+
+    t.run(main())
