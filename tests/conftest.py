@@ -1,6 +1,7 @@
 """Fixtures of every test: the loop under test, a watchdog, a check for leaked file descriptors.
 
-`kit` and `loop` run a test twice, on asyncio's loop (which shows that the test is right) and on asyncloop's.
+`kit` and `loop` run a test twice, on asyncio's loop (which shows that the test is right) and on asyncloop's.  The runs on asyncio's loop are left
+out unless --asyncio-too is given, as they say nothing about asyncloop; they have the marker asyncio_alone.
 See sidebyside.py for the tests that compare the two.  A missing asyncloop is an error, never a skip.
 """
 import asyncio
@@ -25,12 +26,17 @@ class Hung(KeyboardInterrupt):
     """The test ran out of time.  A KeyboardInterrupt, as only that leaves a running loop."""
 
 
+def pytest_addoption(parser):
+    parser.addoption("--asyncio-too", action="store_true", help="also run what runs on asyncio's loop alone (-m asyncio_alone: only that)")
+
+
 def pytest_configure(config):
     global _real_stderr
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: Ctrl-C is among what is tested
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _real_stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.addinivalue_line("markers", "limit(seconds): time limit of this test instead of %d s" % LIMIT_SECONDS)
+    config.addinivalue_line("markers", "asyncio_alone: runs on asyncio's loop alone; left out without --asyncio-too")
     config.addinivalue_line("filterwarnings", "error::ResourceWarning")
     config.addinivalue_line("filterwarnings", "error::pytest.PytestUnraisableExceptionWarning")
     config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -55,14 +61,30 @@ def frozen():
     freeze()  # what the modules before have left: imports, caches, pytest's reports
 
 
+# The parameters that name the loop of a test, or of one of its ends.
+LOOP_PARAMETERS = ("kit", "kind", "way", "client", "server", "module")
+
+
+def is_asyncio_alone(item):
+    """Whether every loop that the test's parameters name is asyncio's."""
+    params = getattr(item, "callspec", None) and item.callspec.params or {}
+    named = [params[name].partition("-")[0] for name in LOOP_PARAMETERS if isinstance(params.get(name), str)]
+    return "asyncio" in named and not {"asyncloop", "our_classes", "native_classes"} & set(named)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by the marker
 def pytest_collection_modifyitems(config, items):
     """A test that fails on asyncio's own loop is run again, twice at most: that run only shows that the test is right, and asyncio
     has races of its own on a busy machine (a child watcher's thread that still ends).  On our loop nothing is run again."""
-    if not config.pluginmanager.hasplugin("rerunfailures"):
-        return
-    for item in items:
-        if getattr(item, "callspec", None) is not None and item.callspec.params.get("kit") == "asyncio":
+    alone = [item for item in items if not _is_foreign(item) and is_asyncio_alone(item)]
+    for item in alone:
+        item.add_marker(pytest.mark.asyncio_alone)
+        if config.pluginmanager.hasplugin("rerunfailures"):
             item.add_marker(pytest.mark.flaky(reruns=2))
+    if alone and not config.getoption("--asyncio-too", default=False):
+        config.hook.pytest_deselected(items=alone)
+        left_out = set(alone)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish(session):

@@ -1,19 +1,13 @@
-"""The two TLS engines: libssl called directly where that is safe, the ssl module's own objects everywhere.  Both pass the same tests."""
+"""The two TLS engines: libssl called directly where that is safe, the ssl module's own objects everywhere.
+
+Both pass the same tests.  The portable one does so in a run of its own, which CI makes on every Python:
+
+    ASYNCLOOP_TLS=portable python -m pytest tests/*/test_tls*.py
+"""
 import os
 import ssl  # noqa: F401, whose libssl is looked for
-import subprocess
-import sys
 
-import pytest
-
-from sidebyside import OURS, PATIENCE, child, child_env
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-TESTS = os.path.dirname(HERE)
-FILES = [os.path.join(HERE, name) for name in sorted(os.listdir(HERE)) if name.startswith("test_tls") and name != os.path.basename(__file__)]
-FILES += [os.path.join(TESTS, folder, name) for folder in ("internal", "fuzz") for name in sorted(os.listdir(os.path.join(TESTS, folder)))
-          if name.startswith("test_tls")]
-IS_PORTABLE = os.environ.get("ASYNCLOOP_TLS") == "portable"
+from sidebyside import OURS, child
 
 SAY = """
 import certs, socket
@@ -46,16 +40,12 @@ def test_the_portable_engine_on_request():
     assert engine(ASYNCLOOP_TLS="portable") == "portable"
 
 
+def test_the_engine_of_this_run():
+    """The run on the portable engine really is one."""
+    asked = os.environ.get("ASYNCLOOP_TLS", "")
+    assert engine() == engine(ASYNCLOOP_TLS=asked) and (asked != "portable" or engine() == "portable")
+
+
 def test_what_else_the_variable_may_say():
     """Nothing else changes anything: a typing error must not turn TLS off, nor end the process."""
     assert {engine(ASYNCLOOP_TLS=text) for text in ("", "direct", "Portable!", "0", "x" * 5000)} <= {"direct", "portable"}
-
-
-@pytest.mark.limit(400)
-@pytest.mark.skipif(IS_PORTABLE, reason="this is that run")
-def test_the_portable_engine_passes_the_same_tests():
-    """Every test of TLS again, in a process of its own; where the engine was portable already this run shows nothing new."""
-    got = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *FILES], cwd=os.path.dirname(TESTS),
-                         env=child_env(ASYNCLOOP_TLS="portable"), capture_output=True, text=True, timeout=390 * PATIENCE)
-    assert got.returncode == 0, got.stdout[-20_000:] + got.stderr[-5_000:]
-    assert " passed" in got.stdout
