@@ -506,7 +506,8 @@ tls_close(TLSProtocol *p)
 static int
 tls_abort(TLSProtocol *p, PyObject *exception)
 {
-    if (p->state == TLS_WRAPPED && tls_is_pulled(p) && transport_flush(p->raw) < 0) { /* what was written before leaves, as on asyncio */
+    /* What was written before leaves, as on asyncio; the end of the handshake alone, which waits for its first read there, does not. */
+    if (p->state == TLS_WRAPPED && p->backlog.n > 0 && tls_is_pulled(p) && transport_flush(p->raw) < 0) {
         return -1;
     }
     p->state = TLS_UNWRAPPED;

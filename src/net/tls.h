@@ -75,6 +75,7 @@ typedef struct TLSProtocol {
     uint8_t state, app_state;
     uint8_t n_busy; /* calls of the engine going on: it is not closed inside of one */
     bool server_side, handshaken, eof_received, close_sent;
+    bool has_spoken; /* or is a server.  What a client writes first leaves at once: a server in this loop hears it with the end of the handshake, as on asyncio */
     uint8_t linger; /* enum tls_linger */
     bool reads_on;    /* an entry is to fill the next buffer of a BufferedProtocol (net/tls_read.c) */
     bool forgettable; /* close() was called again: nobody asks for anything any more (tls_forget) */

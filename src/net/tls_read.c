@@ -175,16 +175,13 @@ tls_read_call_updated(TLSProtocol *p, PyObject *asked, Py_ssize_t n_read)
     return protocol_call_buffer_updated(p->loop->st, &told, n_read);
 }
 
-/* One buffer of a BufferedProtocol.  What get_buffer() has done meanwhile changes nothing, as on asyncio, but that after close() the rest has been
+/* One buffer of a BufferedProtocol, which is asked for as asyncio does: though it may be that nothing comes to be put into it.  What get_buffer() has done meanwhile changes nothing, as on asyncio, but that after close() the rest has been
  * delivered. */
 static Py_ssize_t
 tls_read_to_buffer(TLSProtocol *p)
 {
     struct state *st = p->loop->st;
     Py_buffer view;
-    if (p->engine.exhausted && !p->engine.ended) {
-        return TLS_AGAIN; /* asyncio would ask for a buffer and put nothing into it */
-    }
     Py_ssize_t n_read = 0, n_fed = p->engine.ops->n_fed(&p->engine);
     if (n_fed < 0) {
         return TLS_ERROR;

@@ -105,6 +105,7 @@ TLSProtocol_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     p->loop = (Loop *)Py_NewRef(loop);
     p->waiter = waiter == Py_None ? NULL : Py_NewRef(waiter);
     p->server_side = server_side;
+    p->has_spoken = server_side;
     p->app_state = call_connection_made ? TLS_APP_INIT : TLS_APP_MADE;
     p->high_bytes = TLS_WRITE_HIGH_DEFAULT;
     p->low_bytes = TLS_WRITE_HIGH_DEFAULT / 4;

@@ -267,9 +267,11 @@ tls_write_soon(TLSProtocol *p)
         return tls_write_control(p, false); /* the transport below will ask */
     }
     size_t limit = p->high_bytes < TRANSPORT_GATHER_MAX ? p->high_bytes : TRANSPORT_GATHER_MAX;
-    if (LIKELY(p->backlog.n_bytes <= limit && transport_gathers(raw))) {
+    bool is_first = !p->has_spoken && p->state == TLS_WRAPPED && p->backlog.n > 0;
+    if (LIKELY(p->backlog.n_bytes <= limit && transport_gathers(raw) && !is_first)) {
         transport_list_flush(raw);
         return 0;
     }
+    p->has_spoken |= is_first;
     return transport_flush(raw) < 0 ? -1 : tls_write_control(p, false);
 }

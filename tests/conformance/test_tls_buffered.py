@@ -1,12 +1,14 @@
 """BufferedProtocol over TLS: what the protocol does inside its own callbacks, and what happens to the bytes then."""
 import asyncio
 import socket
+import ssl
 
 import pytest
 
+import certs
 from sidebyside import KITS, compare
 from test_tls_errors import end
-from tls_peers import Recorder, linked, run_quiet, until
+from tls_peers import VERSIONS, Peer, Recorder, linked, of_side, run_quiet, socket_pair, soon, until
 
 WHOLE = bytes(range(200))
 
@@ -170,3 +172,145 @@ def test_pausing_in_the_last_buffers_of_a_connection_that_has_ended(kit, loop, s
             transport.resume_reading()
             await until(lambda: protocol.lost)
     run_quiet(loop, main())
+
+
+class Asked(Small):
+    """Says every call with its argument, in order."""
+
+    size = 64
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.say("made")
+        self.on_made()
+
+    def get_buffer(self, hint):
+        self.say("get", hint)
+        return super().get_buffer(hint)[:self.size]
+
+    def on_made(self):
+        pass
+
+    def eof_received(self):
+        super().eof_received()
+        self.say("eof")
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.say("lost", exc)
+
+
+async def passes(n=8):
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+async def shaken(side, protocol, version, first):
+    """linked(), but what the peer sends first leaves with its last flight of the handshake, in one piece."""
+    a, b = socket_pair("unix")  # without TCP's delays for small packets
+    ours = certs.client_context() if side == "client" else certs.server_context()
+    ours.maximum_version = VERSIONS[version]
+    peer = Peer(b, certs.server_context() if side == "client" else certs.client_context(), side == "client")
+    making = asyncio.ensure_future(of_side(side, protocol, a, ours=ours))
+    while True:
+        try:
+            peer.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            await peer.flush()
+            if data := await peer.receive_raw():
+                peer.incoming.write(data)
+                continue
+        else:
+            for data in first:
+                peer.tls.write(data)
+            await peer.flush()
+        break
+    transport, _ = await soon(making)
+    await passes()
+    return transport, peer
+
+
+def pause_and_resume(protocol):
+    protocol.transport.pause_reading()
+    asyncio.get_running_loop().call_later(0.01, protocol.transport.resume_reading)
+
+
+ASKED = {
+    "records": [[b"a" * 10, b"b" * 20, b"c" * 5]],
+    "full buffers": [[WHOLE]],
+    "just full": [[b"a" * 64], [b"b" * 32, b"c" * 32], [b"d" * 128]],
+    "one by one": [[b"a"], [b"b"], [b"c" * 65]],
+    "half a record": [["half", WHOLE]],
+    "paused": ["pause", [b"a" * 10], [b"b" * 100], "resume", [b"c"]],
+    "paused and resumed with nothing": ["pause", "resume", "pause", "resume"],
+    "close_notify": [[b"a" * 10], "notify"],
+    "close_notify and data": [[b"a" * 100, "notify"]],
+    "eof": [[b"a" * 10], "eof"],
+    "closed": [[b"a" * 10], "close", "notify"],
+}
+
+
+@pytest.mark.parametrize("script", ASKED)
+@pytest.mark.parametrize("first", [[], [b"x" * 10], [b"x" * 64], [WHOLE, b"x"]], ids=["alone", "ten", "full", "more"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_buffers_are_asked_for_as_often(side, script, first, version):
+    """Every call of get_buffer() and buffer_updated(), those that come to nothing too: a handshake's end, half a record, a ticket."""
+    def scenario(t):
+        async def main():
+            protocol = Asked(t.say)
+            transport, peer = await shaken(side, protocol, version, first)
+            async with peer:
+                for step in ASKED[script]:
+                    t.say(step)
+                    if step == "pause":
+                        transport.pause_reading()
+                    elif step == "resume":
+                        transport.resume_reading()
+                    elif step == "close":
+                        transport.close()
+                    elif step == "notify":
+                        await peer.send_raw(peer.close_notify())
+                    elif step == "eof":
+                        peer.sock.shutdown(socket.SHUT_WR)
+                    elif step[0] == "half":
+                        data = peer.encrypted(step[1])
+                        await peer.send_raw(data[:50])
+                        await passes()
+                        await peer.send_raw(data[50:])
+                    else:
+                        await peer.send_raw(b"".join(peer.close_notify() if data == "notify" else peer.encrypted(data) for data in step))
+                    await passes()
+                transport.abort()
+                await until(lambda: protocol.lost)
+                t.say(bytes(protocol.data))
+        t.run(main())
+    compare(scenario, KITS["asyncloop"])
+
+
+@pytest.mark.parametrize("where, at", [("made", 1), *((where, at) for where in ("get", "updated") for at in (1, 2, 3))])
+@pytest.mark.parametrize("what", ["pause", "abort"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_buffers_are_asked_for_as_often_when_a_call_changes_the_connection(side, what, where, at, version):
+    if (what, where) == ("pause", "made"):
+        pytest.skip("asyncio does not send the end of its handshake before reading is resumed")
+
+    def scenario(t):
+        async def main():
+            protocol = Asked(t.say)
+            n = 0
+
+            def change():
+                nonlocal n
+                n += 1
+                if n == at:
+                    pause_and_resume(protocol) if what == "pause" else protocol.transport.abort()
+            setattr(protocol, f"on_{where}", change)
+            transport, peer = await shaken(side, protocol, version, [WHOLE])
+            async with peer:
+                await asyncio.sleep(0.02)
+                await passes()
+                t.say(bytes(protocol.data))
+                transport.abort()
+                await until(lambda: protocol.lost)
+        t.run(main())
+    compare(scenario, KITS["asyncloop"])
