@@ -41,6 +41,7 @@
 #include "task/task_step.c"
 #include "task/task_type.c"
 #include "task/awaited_by.c"
+#include "task/deadline.c"
 #include "task/sleep.c"
 #include "task/traits.c"
 #include "task/child.c"

@@ -10,6 +10,7 @@
 #include "core/watch.h"
 #include "net/net.h"
 #include "plain/clock.h"
+#include "task/deadline.h"
 #include "task/executor.h"
 #include "task/future.h"
 #include "task/task.h"
@@ -221,26 +222,16 @@ loop_type_add_delay(Loop *loop, PyObject *delay)
     return sum;
 }
 
-/* *when = self.time() + delay, if both are plain numbers. 0: they are not. */
-static inline int
+/* *when = self.time() + delay, if both are plain numbers. */
+static inline bool
 loop_type_plain_deadline(Loop *loop, PyObject *delay, double *when)
 {
-    if (UNLIKELY(loop->has_own_time)) {
-        return 0;
+    double seconds;
+    if (UNLIKELY(loop->has_own_time || !deadline_is_number(delay, &seconds))) {
+        return false;
     }
-    if (LIKELY(PyFloat_CheckExact(delay))) {
-        *when = clock_now() + PyFloat_AS_DOUBLE(delay);
-        return 1;
-    }
-    if (!PyLong_CheckExact(delay)) {
-        return 0;
-    }
-    double whole = PyLong_AsDouble(delay);
-    if (whole == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    *when = clock_now() + whole;
-    return 1;
+    *when = clock_now() + seconds;
+    return true;
 }
 
 /* self.call_at(when, callback, *args, context=context): args are call_later's. Steals when. */
@@ -281,15 +272,13 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    int is_plain = loop_type_plain_deadline(loop, args[0], &when);
-    if (UNLIKELY(is_plain == 0) && ((sum = loop_type_add_delay(loop, args[0])) == NULL || loop_type_when(sum, &when, &given) < 0)) {
-        is_plain = -1;
-    }
+    bool is_known = LIKELY(loop_type_plain_deadline(loop, args[0], &when))
+                    || ((sum = loop_type_add_delay(loop, args[0])) != NULL && loop_type_when(sum, &when, &given) == 0);
     PyObject *handle = NULL;
-    if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_AT) && is_plain >= 0) {
+    if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_AT) && is_known) {
         handle = loop_type_call_at_by_name(loop, sum == NULL ? PyFloat_FromDouble(when) : Py_NewRef(sum), args, n_args, kwnames);
     }
-    else if (LIKELY(is_plain >= 0) && loop_check_closed(loop) == 0
+    else if (LIKELY(is_known) && loop_check_closed(loop) == 0
         && (LIKELY(!loop->debug) || loop_type_check_callback(loop, args[1], "call_at", true) == 0)) {
         handle = handle_call_at(loop, when, given, args[1], args + 2, n_args - 2, context);
     }

@@ -8,7 +8,6 @@
 #include "task/coro.h"
 #include "task/coro_function.h"
 #include "task/task.h"
-#include "task/timeout.h"
 
 /* ---- the queue of what is done */
 
@@ -39,17 +38,6 @@ as_completed_put(AsCompleted *a, struct state *st, PyObject *child)
     return as_completed_wake_next(a, st);
 }
 
-static void
-as_completed_stop_timer(AsCompleted *a, struct state *st)
-{
-    if (timer_is_scheduled(&a->timer)) {
-        loop_timer_remove((Loop *)a->loop, &a->timer, (PyObject *)a);
-    }
-    if (a->handle != NULL) {
-        timeout_drop_handle(st, &a->handle);
-    }
-}
-
 static int
 as_completed_child_done(AsCompleted *a, struct state *st, PyObject *child)
 {
@@ -67,7 +55,7 @@ as_completed_child_done(AsCompleted *a, struct state *st, PyObject *child)
         return -1;
     }
     if (PySet_GET_SIZE(a->todo) == 0) {
-        as_completed_stop_timer(a, st);
+        deadline_stop(&a->deadline, st, a->loop, (PyObject *)a);
     }
     return child_forget_waiter(st, child, a->task);
 }
@@ -177,19 +165,6 @@ as_completed_futures(struct state *st, PyObject *given, PyObject *loop)
 }
 
 static int
-as_completed_start_timer(AsCompleted *a, struct state *st)
-{
-    double when;
-    if (loop_is_own(st, a->loop) && !(((Loop *)a->loop)->overrides & (LOOP_OWN_CALL_LATER | LOOP_OWN_CALL_AT))) {
-        return timeout_deadline((Loop *)a->loop, a->timeout, &when) < 0
-                   ? -1
-                   : loop_timer_push((Loop *)a->loop, &a->timer, (PyObject *)a, when);
-    }
-    a->handle = timeout_call_later(st, a->loop, a->timeout, &as_completed_due_def, (PyObject *)a);
-    return a->handle == NULL ? -1 : 0;
-}
-
-static int
 as_completed_begin(AsCompleted *a, struct state *st)
 {
     PyObject *given = a->given;
@@ -219,7 +194,7 @@ as_completed_begin(AsCompleted *a, struct state *st)
     }
     Py_DECREF(all);
     if (rc == 0 && n > 0 && a->timeout != NULL && a->timeout != Py_None) {
-        rc = as_completed_start_timer(a, st);
+        rc = deadline_start(&a->deadline, st, a->loop, (PyObject *)a, a->timeout, &as_completed_due_def);
     }
     return rc;
 }
@@ -387,7 +362,7 @@ AsCompleted_traverse(PyObject *self, visitproc visit, void *arg)
     }
     Py_VISIT(a->getters);
     Py_VISIT(a->queue_loop);
-    Py_VISIT(a->handle);
+    Py_VISIT(a->deadline.handle);
     Py_VISIT(a->task);
     return 0;
 }
@@ -406,9 +381,9 @@ AsCompleted_clear(PyObject *self)
     }
     Py_CLEAR(a->getters);
     Py_CLEAR(a->queue_loop);
-    Py_CLEAR(a->handle);
+    Py_CLEAR(a->deadline.handle);
     Py_CLEAR(a->task);
-    if (!timer_is_scheduled(&a->timer)) {
+    if (!timer_is_scheduled(&a->deadline.timer)) {
         Py_CLEAR(a->loop);
     }
     return 0;
@@ -474,7 +449,7 @@ module_as_completed(PyObject *module, PyObject *const *args, Py_ssize_t n_args, 
         return NULL;
     }
     memset((char *)a + sizeof(PyObject), 0, sizeof *a - sizeof(PyObject));
-    timer_init(&a->timer, TIMER_KIND_AS_COMPLETED);
+    timer_init(&a->deadline.timer, TIMER_KIND_AS_COMPLETED);
     a->given = Py_NewRef(given[0]);
     a->timeout = Py_XNewRef(given[1]);
     PyObject_GC_Track(a);
@@ -496,7 +471,7 @@ static int
 as_completed_register(PyObject *module, struct state *st)
 {
     st->timer_kinds[TIMER_KIND_AS_COMPLETED].on_due = as_completed_on_due;
-    st->timer_kinds[TIMER_KIND_AS_COMPLETED].offset = offsetof(AsCompleted, timer);
+    st->timer_kinds[TIMER_KIND_AS_COMPLETED].offset = offsetof(AsCompleted, deadline.timer);
     if (state_add_type(module, &st->AsCompleted_type, &AsCompleted_spec, NULL, false) < 0) {
         return -1;
     }

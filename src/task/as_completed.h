@@ -8,6 +8,7 @@
 #ifndef ASYNCLOOP_TASK_AS_COMPLETED_H
 #define ASYNCLOOP_TASK_AS_COMPLETED_H
 
+#include "task/deadline.h"
 #include "task/future.h"
 
 typedef struct {
@@ -19,10 +20,9 @@ typedef struct {
     PyObject **done;
     PyObject *getters;    /* a list of futures that coroutines wait on, or NULL */
     PyObject *queue_loop; /* of the first that waited, or NULL */
-    PyObject *handle;     /* another loop's, or NULL */
     PyObject *task;       /* 3.14+: that waits, or NULL */
     PyObject *weakrefs;
-    struct timer timer;
+    struct deadline deadline;
     Py_ssize_t n_children, n_done, n_taken, n_left; /* n_left: coroutines still to give */
 } AsCompleted;
 

@@ -6,6 +6,7 @@
 #include "core/freelist.h"
 #include "task/coro.h"
 #include "task/coro_function.h"
+#include "task/deadline.h"
 
 #include <math.h>
 
@@ -99,12 +100,6 @@ static PyType_Spec SleepFuture_spec = {
 
 /* ---- how long */
 
-struct sleep_span {
-    bool is_immediate;
-    bool is_exotic; /* neither float nor int: what asyncio would compute is computed with the object */
-    double seconds;
-};
-
 static COLD int
 sleep_raise_nan(void)
 {
@@ -114,72 +109,30 @@ sleep_raise_nan(void)
 
 /* delay <= 0, then math.isnan(delay), by Python's rules. */
 static COLD int
-sleep_measure_object(PyObject *delay, struct sleep_span *span)
+sleep_is_immediate_object(PyObject *delay)
 {
     PyObject *zero = PyLong_FromLong(0);
     int is_immediate = zero == NULL ? -1 : PyObject_RichCompareBool(delay, zero, Py_LE);
     Py_XDECREF(zero);
-    if (is_immediate < 0) {
-        return -1;
+    if (is_immediate != 0 || !COMPAT_SLEEP_REFUSES_NAN) {
+        return is_immediate;
     }
-    span->is_immediate = is_immediate;
-    span->is_exotic = true;
-    if (!is_immediate && COMPAT_SLEEP_REFUSES_NAN) {
-        double seconds = PyFloat_AsDouble(delay);
-        if (seconds == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
-        if (isnan(seconds)) {
-            return sleep_raise_nan();
-        }
-    }
-    return 0;
-}
-
-static inline int
-sleep_measure(PyObject *delay, struct sleep_span *span)
-{
-    if (PyFloat_CheckExact(delay)) {
-        span->seconds = PyFloat_AS_DOUBLE(delay);
-    }
-    else if (PyLong_CheckExact(delay)) {
-        span->seconds = PyLong_AsDouble(delay);
-        if (UNLIKELY(span->seconds == -1.0) && PyErr_Occurred()) { /* too large for a double, but perhaps negative */
-            PyErr_Clear();
-            return sleep_measure_object(delay, span);
-        }
-    }
-    else {
-        return sleep_measure_object(delay, span);
-    }
-    span->is_immediate = span->seconds <= 0;
-    if (UNLIKELY(isnan(span->seconds)) && COMPAT_SLEEP_REFUSES_NAN) {
-        return sleep_raise_nan();
-    }
-    return 0;
-}
-
-/* loop.time() + delay */
-static int
-sleep_deadline(Loop *loop, PyObject *delay, const struct sleep_span *span, double *when)
-{
-    double now;
-    if (loop_now(loop, &now) < 0) {
-        return -1;
-    }
-    if (LIKELY(!span->is_exotic)) {
-        *when = isnan(span->seconds) ? now : now + span->seconds;
-        return 0;
-    }
-    PyObject *start = PyFloat_FromDouble(now), *end = start == NULL ? NULL : PyNumber_Add(start, delay);
-    double seconds = end == NULL ? -1.0 : PyFloat_AsDouble(end);
-    Py_XDECREF(start);
-    Py_XDECREF(end);
+    double seconds = PyFloat_AsDouble(delay);
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    *when = isnan(seconds) ? now : seconds;
-    return 0;
+    return isnan(seconds) ? sleep_raise_nan() : 0;
+}
+
+/* Does sleep(delay) only let the others run once?  1, 0, -1. */
+static inline int
+sleep_is_immediate(PyObject *delay)
+{
+    double seconds;
+    if (UNLIKELY(!deadline_is_number(delay, &seconds))) { /* an int too large for a double too, which may be negative */
+        return sleep_is_immediate_object(delay);
+    }
+    return UNLIKELY(isnan(seconds)) && COMPAT_SLEEP_REFUSES_NAN ? sleep_raise_nan() : seconds <= 0;
 }
 
 /* ---- the coroutine
@@ -212,11 +165,11 @@ sleep_begin_elsewhere(Coro *c, struct state *st)
 static inline PySendResult
 sleep_begin(Coro *c, struct state *st)
 {
-    struct sleep_span span = {false, false, 0};
-    if (UNLIKELY(sleep_measure(c->slots[SLEEP_DELAY], &span) < 0)) {
+    int is_immediate = sleep_is_immediate(c->slots[SLEEP_DELAY]);
+    if (UNLIKELY(is_immediate < 0)) {
         return PYGEN_ERROR;
     }
-    if (span.is_immediate) {
+    if (is_immediate) {
         c->phase = 1;
         return coro_yield(c);
     }
@@ -226,7 +179,7 @@ sleep_begin(Coro *c, struct state *st)
         return sleep_begin_elsewhere(c, st);
     }
     double when;
-    if (sleep_deadline(loop, c->slots[SLEEP_DELAY], &span, &when) < 0) {
+    if (deadline_in(loop, c->slots[SLEEP_DELAY], &when) < 0) {
         return PYGEN_ERROR;
     }
     c->slots[SLEEP_FUTURE] = sleep_future_new(loop, when, c->slots[SLEEP_RESULT]);

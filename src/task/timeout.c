@@ -11,84 +11,10 @@
 
 /* ---- times */
 
-/* A plain number's value: 1, or 0 when it is none of which Python's rules are known here. */
-static inline bool
-timeout_is_number(PyObject *object, double *seconds)
-{
-    if (LIKELY(PyFloat_CheckExact(object))) {
-        *seconds = PyFloat_AS_DOUBLE(object);
-        return true;
-    }
-    if (!PyLong_CheckExact(object)) {
-        return false;
-    }
-    *seconds = PyLong_AsDouble(object);
-    if (UNLIKELY(*seconds == -1.0) && PyErr_Occurred()) {
-        PyErr_Clear();
-        return false;
-    }
-    return true;
-}
-
-static COLD PyObject *
-timeout_add(double now, PyObject *delay)
-{
-    PyObject *start = PyFloat_FromDouble(now), *sum = start == NULL ? NULL : PyNumber_Add(start, delay);
-    Py_XDECREF(start);
-    return sum;
-}
-
-static int
-timeout_deadline(Loop *loop, PyObject *delay, double *when)
-{
-    double now, seconds;
-    if (loop_now(loop, &now) < 0) {
-        return -1;
-    }
-    if (LIKELY(timeout_is_number(delay, &seconds))) {
-        seconds += now;
-    }
-    else {
-        PyObject *sum = timeout_add(now, delay);
-        seconds = sum == NULL ? -1.0 : PyFloat_AsDouble(sum);
-        Py_XDECREF(sum);
-        if (seconds == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    *when = UNLIKELY(isnan(seconds)) ? now : seconds;
-    return 0;
-}
-
-static COLD PyObject *
-timeout_call_later(struct state *st, PyObject *loop, PyObject *delay, PyMethodDef *due, PyObject *self)
-{
-    PyObject *callable = PyCFunction_New(due, self), *args[] = {loop, delay, callable}, *handle = NULL;
-    if (callable != NULL) {
-        handle = PyObject_VectorcallMethod(st->str.call_later, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-        Py_DECREF(callable);
-    }
-    return handle;
-}
-
-static COLD void
-timeout_drop_handle(struct state *st, PyObject **slot)
-{
-    PyObject *handle = *slot, *raised = compat_take_raised();
-    *slot = NULL;
-    PyObject *done = PyObject_CallMethodNoArgs(handle, st->str.cancel);
-    if (done == NULL) {
-        PyErr_WriteUnraisable(handle);
-    }
-    Py_XDECREF(done);
-    Py_DECREF(handle);
-    compat_set_raised(raised);
-}
-
 static int
 timeout_set_when(Timeout *t, PyObject *when)
 {
-    t->is_number = when != Py_None && timeout_is_number(when, &t->seconds);
+    t->is_number = when != Py_None && deadline_is_number(when, &t->seconds);
     Py_XSETREF(t->when, Py_NewRef(when));
     return 0;
 }
@@ -116,7 +42,7 @@ timeout_alloc(struct state *st)
         return NULL;
     }
     memset((char *)t + sizeof(PyObject), 0, sizeof *t - sizeof(PyObject));
-    timer_init(&t->timer, TIMER_KIND_TIMEOUT);
+    timer_init(&t->deadline.timer, TIMER_KIND_TIMEOUT);
     PyObject_GC_Track(t);
     return t;
 }
@@ -141,7 +67,7 @@ timeout_in(struct state *st, PyObject *delay)
     Loop *loop = loop_running_borrowed(st);
     PyObject *when = NULL;
     double now = 0, seconds = 0;
-    bool is_number = LIKELY(loop != NULL) && delay != Py_None && timeout_is_number(delay, &seconds);
+    bool is_number = LIKELY(loop != NULL) && delay != Py_None && deadline_is_number(delay, &seconds);
     if (UNLIKELY(loop == NULL)) {
         when = timeout_when_elsewhere(st, delay);
     }
@@ -149,7 +75,7 @@ timeout_in(struct state *st, PyObject *delay)
         when = Py_NewRef(Py_None);
     }
     else if (loop_now(loop, &now) == 0 && !is_number) {
-        when = timeout_add(now, delay);
+        when = deadline_add(now, delay);
     }
     if (UNLIKELY(when == NULL && (!is_number || PyErr_Occurred()))) {
         return NULL;
@@ -174,17 +100,6 @@ timeout_in(struct state *st, PyObject *delay)
 
 /* ---- the alarm */
 
-static COLD int
-timeout_cancel_handle(Timeout *t, struct state *st)
-{
-    PyObject *handle = t->handle;
-    t->handle = NULL;
-    PyObject *done = PyObject_CallMethodNoArgs(handle, st->str.cancel);
-    Py_DECREF(handle);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
 static void
 timeout_disarm(Timeout *t, struct state *st)
 {
@@ -192,19 +107,10 @@ timeout_disarm(Timeout *t, struct state *st)
         return;
     }
     t->is_armed = false;
-    if (LIKELY(timer_is_scheduled(&t->timer))) {
-        loop_timer_remove(t->loop, &t->timer, (PyObject *)t);
-    }
-    else if (t->handle == NULL) {
+    if (UNLIKELY(!timer_is_scheduled(&t->deadline.timer) && t->deadline.handle == NULL)) {
         t->n_stale++;
     }
-    if (UNLIKELY(t->handle != NULL)) {
-        PyObject *raised = compat_take_raised();
-        if (timeout_cancel_handle(t, st) < 0) {
-            PyErr_WriteUnraisable((PyObject *)t);
-        }
-        compat_set_raised(raised);
-    }
+    deadline_stop(&t->deadline, st, (PyObject *)t->loop, (PyObject *)t);
 }
 
 /* when <= now by Python's rules, and when as a number. */
@@ -237,7 +143,7 @@ timeout_arm_elsewhere(Timeout *t, struct state *st)
         is_past = handle == NULL ? -1 : 0;
         timeout_disarm(t, st); /* what was called may have come back here */
         t->is_armed = handle != NULL;
-        Py_XSETREF(t->handle, handle);
+        Py_XSETREF(t->deadline.handle, handle);
     }
     Py_XDECREF(loop);
     Py_XDECREF(now);
@@ -251,9 +157,9 @@ static COLD int
 timeout_leave_alarm(Timeout *t)
 {
     PyObject *callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout");
-    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->timer.when, NULL, callback, NULL, 0, NULL);
+    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->deadline.timer.when, NULL, callback, NULL, 0, NULL);
     if (handle != NULL) {
-        loop_timer_remove(t->loop, &t->timer, (PyObject *)t);
+        loop_timer_remove(t->loop, &t->deadline.timer, (PyObject *)t);
     }
     Py_XDECREF(callback);
     Py_XDECREF(handle);
@@ -271,7 +177,7 @@ static inline int
 timeout_arm(Timeout *t, struct state *st)
 {
     timeout_disarm(t, st);
-    if (UNLIKELY(timer_is_scheduled(&t->timer)) && timeout_leave_alarm(t) < 0) {
+    if (UNLIKELY(timer_is_scheduled(&t->deadline.timer)) && timeout_leave_alarm(t) < 0) {
         return -1;
     }
     if (t->when == Py_None) {
@@ -303,7 +209,7 @@ timeout_arm(Timeout *t, struct state *st)
             return -1;
         }
     }
-    else if (loop_timer_push(loop, &t->timer, (PyObject *)t, UNLIKELY(isnan(t->seconds)) ? now : t->seconds) < 0) {
+    else if (loop_timer_push(loop, &t->deadline.timer, (PyObject *)t, UNLIKELY(isnan(t->seconds)) ? now : t->seconds) < 0) {
         return -1;
     }
     t->is_armed = true;
@@ -325,7 +231,7 @@ timeout_fire(Timeout *t, struct state *st)
     }
     t->state = TIMEOUT_EXPIRING;
     t->is_armed = false;
-    Py_CLEAR(t->handle);
+    Py_CLEAR(t->deadline.handle);
     return 0;
 }
 
@@ -515,9 +421,9 @@ timeout_clear(Timeout *t)
 {
     Py_CLEAR(t->when);
     Py_CLEAR(t->task);
-    Py_CLEAR(t->handle);
+    Py_CLEAR(t->deadline.handle);
     Py_CLEAR(t->dict);
-    if (!timer_is_scheduled(&t->timer)) { /* else the loop is needed: what holds us by the timer takes it out first */
+    if (!timer_is_scheduled(&t->deadline.timer)) { /* else the loop is needed: what holds us by the timer takes it out first */
         Py_CLEAR(t->loop);
     }
 }

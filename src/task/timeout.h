@@ -10,6 +10,7 @@
 #ifndef ASYNCLOOP_TASK_TIMEOUT_H
 #define ASYNCLOOP_TASK_TIMEOUT_H
 
+#include "task/deadline.h"
 #include "task/future.h"
 
 enum timeout_state { TIMEOUT_CREATED, TIMEOUT_ENTERED, TIMEOUT_EXPIRING, TIMEOUT_EXPIRED, TIMEOUT_EXITED };
@@ -19,10 +20,9 @@ typedef struct {
     PyObject *when;   /* as it was given, None for never; NULL: a float that is not made yet */
     double seconds;   /* the same, if is_number */
     Loop *loop;       /* ours, on which it was armed last, or NULL */
-    PyObject *handle; /* of another loop */
     PyObject *task;   /* that entered */
     PyObject *dict, *weakrefs;
-    struct timer timer;
+    struct deadline deadline;
     long n_cancelling; /* of the task when it entered */
     uint32_t n_stale;
     uint8_t state; /* enum timeout_state */
@@ -41,14 +41,6 @@ static int timeout_reschedule(Timeout *t, struct state *st, PyObject *when) MUST
 
 /* TimeoutError from exception. New reference. */
 static PyObject *timeout_error_from(PyObject *exception);
-
-/* loop.time() + delay of an own loop; NaN means now. */
-static int timeout_deadline(Loop *loop, PyObject *delay, double *when) MUST_CHECK;
-
-/* The same time on another loop: the handle of loop.call_later(delay, a callable of due and self). New reference. */
-static PyObject *timeout_call_later(struct state *st, PyObject *loop, PyObject *delay, PyMethodDef *due, PyObject *self);
-/* Cancel it and forget it. Keeps a raised exception; an error of cancel() goes to sys.unraisablehook. */
-static void timeout_drop_handle(struct state *st, PyObject **handle);
 
 /* ---- for timeout_type.c */
 static PyObject *timeout_when(Timeout *t);

@@ -37,7 +37,7 @@ Timeout_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
     Timeout *t = (Timeout *)twin_alloc(type);
     if (t != NULL) {
         t->when = Py_NewRef(Py_None);
-        timer_init(&t->timer, TIMER_KIND_TIMEOUT);
+        timer_init(&t->deadline.timer, TIMER_KIND_TIMEOUT);
     }
     return (PyObject *)t;
 }
@@ -49,7 +49,7 @@ Timeout_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(t->when);
     Py_VISIT(t->loop);
-    Py_VISIT(t->handle);
+    Py_VISIT(t->deadline.handle);
     Py_VISIT(t->task);
     Py_VISIT(t->dict);
     return 0;
@@ -87,8 +87,8 @@ Timeout_dealloc(PyObject *self)
     if (t->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    INVARIANT(!timer_is_scheduled(&t->timer)); /* the heap would hold a reference */
-    if (LIKELY(!dealloc_goes_deeper(t->when) && !dealloc_goes_deeper(t->task) && !dealloc_goes_deeper(t->handle) && t->dict == NULL)) {
+    INVARIANT(!timer_is_scheduled(&t->deadline.timer)); /* the heap would hold a reference */
+    if (LIKELY(!dealloc_goes_deeper(t->when) && !dealloc_goes_deeper(t->task) && !dealloc_goes_deeper(t->deadline.handle) && t->dict == NULL)) {
         timeout_free(t);
         return;
     }
@@ -230,7 +230,7 @@ static PyObject *
 Timeout_get_handler(PyObject *self, void *Py_UNUSED(closure))
 {
     Timeout *t = (Timeout *)self;
-    return Py_NewRef(t->handle != NULL ? t->handle : t->is_armed ? self : Py_None);
+    return Py_NewRef(t->deadline.handle != NULL ? t->deadline.handle : t->is_armed ? self : Py_None);
 }
 
 /* ---- setting them, as a copy does: only of one whose block is not under way */
@@ -422,6 +422,6 @@ timeout_register(PyObject *module, struct state *st)
         return -1;
     }
     st->timer_kinds[TIMER_KIND_TIMEOUT].on_due = timeout_on_due;
-    st->timer_kinds[TIMER_KIND_TIMEOUT].offset = offsetof(Timeout, timer);
+    st->timer_kinds[TIMER_KIND_TIMEOUT].offset = offsetof(Timeout, deadline.timer);
     return PyModule_AddFunctions(module, timeout_module_functions);
 }

@@ -4,19 +4,13 @@
 #include "core/aiobridge.h"
 #include "task/child.h"
 #include "task/task.h"
-#include "task/timeout.h"
 
 /* ---- releasing */
 
 static void
 waiter_stop_timer(Waiter *w, struct state *st)
 {
-    if (timer_is_scheduled(&w->timer)) {
-        loop_timer_remove((Loop *)w->loop, &w->timer, (PyObject *)w);
-    }
-    if (UNLIKELY(w->handle != NULL)) {
-        timeout_drop_handle(st, &w->handle);
-    }
+    deadline_stop(&w->deadline, st, w->loop, (PyObject *)w);
 }
 
 static int
@@ -121,7 +115,7 @@ waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_
         return NULL;
     }
     memset((char *)w + sizeof(PyObject), 0, sizeof *w - sizeof(PyObject));
-    timer_init(&w->timer, TIMER_KIND_WAITER);
+    timer_init(&w->deadline.timer, TIMER_KIND_WAITER);
     w->loop = loop;
     w->is_own = future_is_made_by(st, loop);
     w->children = Py_NewRef(children);
@@ -141,12 +135,7 @@ waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_
 static int
 waiter_start_timer(Waiter *w, struct state *st, PyObject *delay)
 {
-    double when;
-    if (LIKELY(w->is_own && !(((Loop *)w->loop)->overrides & (LOOP_OWN_CALL_LATER | LOOP_OWN_CALL_AT)))) {
-        return timeout_deadline((Loop *)w->loop, delay, &when) < 0 ? -1 : loop_timer_push((Loop *)w->loop, &w->timer, (PyObject *)w, when);
-    }
-    w->handle = timeout_call_later(st, w->loop, delay, &waiter_due_def, (PyObject *)w);
-    return w->handle == NULL ? -1 : 0;
+    return deadline_start(&w->deadline, st, w->loop, (PyObject *)w, delay, &waiter_due_def);
 }
 
 static int
@@ -183,7 +172,7 @@ Waiter_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(w->loop);
     Py_VISIT(w->future);
     Py_VISIT(w->children);
-    Py_VISIT(w->handle);
+    Py_VISIT(w->deadline.handle);
     Py_VISIT(w->task);
     return 0;
 }
@@ -194,9 +183,9 @@ Waiter_clear(PyObject *self)
     Waiter *w = (Waiter *)self;
     Py_CLEAR(w->future);
     Py_CLEAR(w->children);
-    Py_CLEAR(w->handle);
+    Py_CLEAR(w->deadline.handle);
     Py_CLEAR(w->task);
-    if (!timer_is_scheduled(&w->timer)) { /* else what holds us by the timer takes it out first, and needs the loop for it */
+    if (!timer_is_scheduled(&w->deadline.timer)) { /* else what holds us by the timer takes it out first, and needs the loop for it */
         Py_CLEAR(w->loop);
     }
     return 0;
@@ -232,6 +221,6 @@ static int
 waiter_register(PyObject *module, struct state *st)
 {
     st->timer_kinds[TIMER_KIND_WAITER].on_due = waiter_on_due;
-    st->timer_kinds[TIMER_KIND_WAITER].offset = offsetof(Waiter, timer);
+    st->timer_kinds[TIMER_KIND_WAITER].offset = offsetof(Waiter, deadline.timer);
     return state_add_type(module, &st->Waiter_type, &Waiter_spec, NULL, false);
 }

@@ -1,11 +1,12 @@
 /* task/waiter.h -- Waiter: a future that is set when enough children are done, or when time is up. wait, and wait_for where it cancels, block on it.
  *
- * It only releases: who waits looks at the children itself.  On an own loop the timer is in here; on any other loop it is that loop's TimerHandle.
+ * It only releases: who waits looks at the children itself.
  * Ownership: owns its future and children; the children's callbacks own it (callbacks.c, CALLBACK_WAITER), and the loop's heap while the timer runs.
  * Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_WAITER_H
 #define ASYNCLOOP_TASK_WAITER_H
 
+#include "task/deadline.h"
 #include "task/future.h"
 
 enum waiter_mode { WAITER_FIRST_COMPLETED, WAITER_FIRST_EXCEPTION, WAITER_ALL_COMPLETED };
@@ -15,9 +16,8 @@ typedef struct {
     PyObject *loop;
     PyObject *future;
     PyObject *children; /* a tuple */
-    PyObject *handle;   /* another loop's, or NULL */
     PyObject *task;     /* 3.14+: that waits, or NULL */
-    struct timer timer;
+    struct deadline deadline;
     Py_ssize_t n_left;
     uint8_t mode;
     bool is_own; /* the loop, and the future with it */
