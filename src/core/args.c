@@ -1,3 +1,4 @@
+/* core/args.c -- which argument goes to which parameter, and the TypeErrors where none does, worded as CPython words them. */
 #include "core/args.h"
 
 static COLD int

@@ -1,3 +1,4 @@
+/* core/context.c -- entering and leaving a context slot, and the spare empty context that callbacks without variables share. */
 #include "core/context.h"
 
 static inline bool

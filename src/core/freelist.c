@@ -1,3 +1,4 @@
+/* core/freelist.c -- giving back the memory of a free list, when the module ends. */
 #include "core/freelist.h"
 
 static void

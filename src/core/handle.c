@@ -1,3 +1,4 @@
+/* core/handle.c -- Handle and TimerHandle: scheduled, run, cancelled, freed; their Python face. */
 #include "core/handle.h"
 
 #include "core/context.h"

@@ -1,3 +1,4 @@
+/* core/log.c -- finding the logger's method, and calling it. */
 #include "core/log.h"
 
 /* Steals args. */

@@ -372,7 +372,7 @@ loop_glance(Loop *loop)
     return n > 0 ? watch_push_events(loop, n) : 0;
 }
 
-/* Events become ready entries: those that there are, or, when there is nothing else to do, those that come. */
+/* Events become ready entries.  With work to do, only events that are there already count; without, the loop waits for some. */
 static inline int
 loop_hear(Loop *loop)
 {

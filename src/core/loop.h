@@ -65,10 +65,10 @@ enum loop_state { LOOP_IDLE, LOOP_RUNNING, LOOP_CLOSED };
 struct flush_list {
     struct flush_link *first;
     int (*flush)(struct Loop *loop); /* empties the list; 0, or -1 with SystemExit or KeyboardInterrupt set */
-    uint64_t looked_ns; /* when the entry before this one ended */
-    uint64_t began_ns;  /* when the first entry ended that wrote since the list was empty */
-    uint8_t n_entries;  /* that ended since the list was empty */
-    uint8_t hasty;      /* so many more entries do not gather */
+    uint64_t looked_ns; /* when the last entry ended */
+    uint64_t began_ns;  /* when the first entry ended that wrote something into the empty list */
+    uint8_t n_entries;  /* entries that ended since then */
+    uint8_t hasty;      /* entries left that send what they wrote at once, as a slow callback ran before them */
 };
 
 typedef struct Loop {
@@ -87,7 +87,7 @@ typedef struct Loop {
     void *tls_output;        /* what TLS connections encrypt into, one at a time, or NULL (net/tls_engine.h) */
     char *read_buffer;       /* LOOP_READ_BUFFER bytes for whoever reads a descriptor now, or NULL (loop_read_buffer) */
     struct udp_batch *datagrams; /* of PyMem, or NULL; see net/udp_batch.h */
-    uint64_t datagram_ports; /* bit n: a datagram transport of this loop is, or was, bound to a port that is n modulo 64; see net/udp.h */
+    uint64_t datagram_ports; /* bit n is set when a datagram transport of this loop was ever bound to a port that is n modulo 64; see net/udp.h */
 
     enum loop_state state;
     bool stopping;
@@ -97,7 +97,7 @@ typedef struct Loop {
     uint8_t overrides;      /* enum loop_override: methods that are to be called by name */
     bool poll_soon;         /* the poller is to be asked before more is read without it (loop_poll_soon) */
     volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
-    uint8_t patient_connections; /* so many that are accepted next are not read before the poller reports them (net/sock_transport.c) */
+    uint8_t patient_connections; /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing yet */
     uint32_t n_watched;      /* descriptors that the poller watches for somebody, our own eventfd not counted */
     uint32_t passes_to_yield; /* passes left until the GIL is given up, and signals are looked at, while there is work */
     uint64_t yielded_coarse_ns;

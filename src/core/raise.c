@@ -1,3 +1,4 @@
+/* core/raise.c -- raising OSErrors by number, and exceptions that have another as their context. */
 #include "core/raise.h"
 
 #include <errno.h>

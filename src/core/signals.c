@@ -1,3 +1,4 @@
+/* core/signals.c -- opening and closing the pipe, and the entry that reads signal numbers from it. */
 #include "core/signals.h"
 
 #include "core/raise.h"

@@ -1,3 +1,4 @@
+/* core/state.c -- making, visiting and clearing the module's state: one list of fields for all three (core/state.h). */
 #include "core/state.h"
 
 static inline struct state *

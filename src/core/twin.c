@@ -1,3 +1,4 @@
+/* core/twin.c -- the metaclass Twin: isinstance and issubclass of a twin, attributes that are set on one, and putting it in place. */
 #include "core/twin.h"
 
 #include "core/function.h"

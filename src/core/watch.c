@@ -1,3 +1,4 @@
+/* core/watch.c -- telling the poller what is watched, and turning its events into ready entries. */
 #include "core/watch.h"
 
 #include "core/raise.h"

@@ -1,3 +1,4 @@
+/* net/address.c -- addresses between the kernel's form and Python's tuples. */
 #include "net/address.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* net/addrinfo.c -- the list of tuples that socket.getaddrinfo would give for a number. */
 #include "net/addrinfo.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* net/fdtable.c -- the table, which lives in a capsule of the module's state. */
 #include "net/fdtable.h"
 
 struct fdtable {

@@ -1,3 +1,4 @@
+/* net/listener.c -- accepting connections until the kernel has no more, resting when it has no descriptors, and the type Listener. */
 #include "net/listener.h"
 
 #include "core/context.h"

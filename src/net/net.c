@@ -1,3 +1,4 @@
+/* net/net.c -- registering the layer's types, and Loop's private methods that make transports. */
 #include "net/net.h"
 
 #include "core/context.h"

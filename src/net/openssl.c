@@ -1,3 +1,4 @@
+/* net/openssl.c -- finding libssl among what the process has loaded, and checking that it is the one, and as it is expected. */
 #include "net/openssl.h"
 
 #include <dlfcn.h>

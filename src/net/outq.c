@@ -1,3 +1,4 @@
+/* net/outq.c -- pushing bytes, sending them with one system call, and taking off what was sent. */
 #include "net/outq.h"
 
 static void

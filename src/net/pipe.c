@@ -1,3 +1,4 @@
+/* net/pipe.c -- reading from and writing to a pipe: states, errors, the end. */
 #include "net/pipe.h"
 
 #include "core/context.h"

@@ -1,3 +1,4 @@
+/* net/process.c -- the pidfd's entry: waitpid, the exit code, the call of who waits. */
 #include "net/process.h"
 
 #include "core/context.h"

@@ -1,3 +1,4 @@
+/* net/protocol.c -- the calls of the protocol's methods by name, and of a sink's functions. */
 #include "net/protocol.h"
 
 #include "core/ask.h"

@@ -1,3 +1,4 @@
+/* net/python_socket.c -- reading the descriptor out of a socket object, once a socket has shown that the field is where we expect it. */
 #include "net/python_socket.h"
 
 static inline int

@@ -1,3 +1,4 @@
+/* net/server.c -- linking a server's live connections, closing or aborting them, and telling asyncloop's Server when the last has ended. */
 #include "net/server.h"
 
 static void

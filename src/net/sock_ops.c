@@ -1,3 +1,4 @@
+/* net/sock_ops.c -- the operations of loop.sock_*: try, wait for the descriptor, try again. */
 #include "net/sock_ops.h"
 
 #include "core/freelist.h"

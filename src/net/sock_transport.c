@@ -1,3 +1,4 @@
+/* net/sock_transport.c -- what the loop calls when the socket is readable or writable, and the first entry of a connection. */
 #include "net/sock_transport.h"
 
 #include "core/context.h"

@@ -1,3 +1,4 @@
+/* net/stream.c -- what the three classes of streams share: the loop they take, calls by name. */
 #include "net/stream.h"
 
 #include "core/aiobridge.h"

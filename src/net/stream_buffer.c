@@ -1,3 +1,4 @@
+/* net/stream_buffer.c -- appending, taking and showing the bytes that wait to be read. */
 #include "net/stream_buffer.h"
 
 #include <string.h>

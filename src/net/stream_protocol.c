@@ -1,3 +1,4 @@
+/* net/stream_protocol.c -- StreamReaderProtocol: its callbacks, client_connected_cb, drain's waiters, its Python face. */
 #include "net/stream_protocol.h"
 
 #include "core/args.h"

@@ -1,3 +1,4 @@
+/* net/stream_reader.c -- StreamReader: feeding it, pausing the transport, its Python face. Its coroutines are in stream_read.c. */
 #include "net/stream_reader.h"
 
 #include "core/args.h"

@@ -1,3 +1,4 @@
+/* net/stream_writer.c -- StreamWriter: its methods, the coroutines drain(), wait_closed() and start_tls(). */
 #include "net/stream_writer.h"
 
 #include "core/args.h"

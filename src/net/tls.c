@@ -1,3 +1,4 @@
+/* net/tls.c -- the states of a TLS connection: handshake, shutdown, errors, the end; timers; what the transport below tells. */
 #include "net/tls.h"
 
 #include "core/context.h"

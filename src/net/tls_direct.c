@@ -1,3 +1,4 @@
+/* net/tls_direct.c -- the engine that calls libssl. */
 #include "net/tls_direct.h"
 
 #include "net/tls_portable.h"

@@ -1,3 +1,4 @@
+/* net/tls_portable.c -- the engine that calls the ssl module's objects; and the one that takes its place after the end. */
 #include "net/tls_portable.h"
 
 #include "core/ask.h"

@@ -1,3 +1,4 @@
+/* net/transport.c -- flow control, gathered writes, closing, aborting and losing a connection, whatever reads and sends. */
 #include "net/transport.h"
 
 #include "core/context.h"

@@ -1,3 +1,4 @@
+/* net/udp.c -- reading and sending datagrams, errors, the end. */
 #include "net/udp.h"
 
 #include "core/ask.h"

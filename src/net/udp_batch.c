@@ -1,3 +1,4 @@
+/* net/udp_batch.c -- reading a burst into an inbox, and sending what was gathered with as few system calls as can be. */
 #include "net/udp_batch.h"
 
 #include "core/raise.h"

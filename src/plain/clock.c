@@ -1,3 +1,4 @@
+/* plain/clock.c -- clock_gettime, in the forms that the loop needs. */
 #include "plain/clock.h"
 
 #include <time.h>

@@ -1,3 +1,4 @@
+/* plain/file.c -- read and write with errors as -errno. */
 #include "plain/file.h"
 
 #include <errno.h>

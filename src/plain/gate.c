@@ -1,3 +1,4 @@
+/* plain/gate.c -- waiting at the gate, and opening it. */
 #include "plain/gate.h"
 
 static void

@@ -1,3 +1,4 @@
+/* plain/sock.c -- the system calls, with errors as -errno. */
 #include "plain/sock.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* plain/timers.c -- the operations of the heap. */
 #include "plain/timers.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* plain/wakeup.c -- the eventfd: opened, signalled, emptied. */
 #include "plain/wakeup.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* task/chain.c -- who tells whom when one of the two is done or cancelled, across threads. */
 #include "task/chain.h"
 
 #include "core/aiobridge.h"

@@ -1,3 +1,4 @@
+/* task/current.c -- the functions of the module, with asyncio's errors. */
 #include "task/current.h"
 
 #include "core/aiobridge.h"

@@ -1,3 +1,4 @@
+/* task/ensure.c -- create_task and ensure_future, without a call into Python where loop and coroutine are ours. */
 #include "task/ensure.h"
 
 #include "core/aiobridge.h"

@@ -1,3 +1,4 @@
+/* task/executor.c -- the call that a pool's thread runs, and the way of its result back to the loop. */
 #include "task/executor.h"
 
 #include "core/aiobridge.h"

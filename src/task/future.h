@@ -15,8 +15,6 @@
 
 #include "core/loop.h"
 
-/* What asyncio's futures do from which version on. */
-
 enum future_state { FUTURE_PENDING, FUTURE_CANCELLED, FUTURE_FINISHED };
 enum future_kind { FUTURE_PLAIN, FUTURE_TASK, FUTURE_SLEEP, FUTURE_GATHER, FUTURE_SHIELD };
 

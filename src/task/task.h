@@ -24,7 +24,7 @@ typedef struct {
 
 static int task_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* loop.create_task: TypeError for what is no coroutine.  context NULL: a copy of the current one.  is_eager: run the first step now, if the loop runs. */
+/* loop.create_task: TypeError when coro is not a coroutine.  context NULL: a copy of the current one.  is_eager: run the first step now, if the loop runs. */
 static PyObject *task_new(Loop *loop, PyObject *coro, PyObject *name_or_null, PyObject *context_or_null, int is_eager);
 
 /* Is it asyncio.eager_task_factory? Always false where there is none. */

@@ -416,7 +416,7 @@ taskgroup_raise_errors(TaskGroup *g, Coro *c, struct state *st)
         Py_DECREF(group);
     }
     PyObject *raised = compat_take_raised();
-    Py_CLEAR(g->errors); /* exceptions hold frames, and these what not */
+    Py_CLEAR(g->errors); /* exceptions hold frames, and a frame may hold this group */
     g->has_forgotten = true;
     Py_DECREF(errors);
     compat_set_raised(raised);

@@ -35,7 +35,8 @@ static int timeout_register(PyObject *module, struct state *st) MUST_CHECK;
 /* timeout(delay), with the running loop's time; NULL with RuntimeError where none runs. New reference. */
 static Timeout *timeout_in(struct state *st, PyObject *delay);
 static int timeout_enter(Timeout *t, struct state *st) MUST_CHECK;
-/* The block is left, with exception or NULL. 0: as it was; -1: with something else raised.  raises_by: what a `raise` in asyncio's code would be. */
+/* The block is left: with exception, or NULL when it ended well.  0: what was raised goes on as it was; -1: something else is raised in its place.
+ * is_handled: Python code of the caller's is handling the exception, as in __aexit__; in wait_for it is only in our hands. */
 static int timeout_exit(Timeout *t, struct state *st, PyObject *exception_type, PyObject *exception, bool is_handled) MUST_CHECK;
 static int timeout_reschedule(Timeout *t, struct state *st, PyObject *when) MUST_CHECK;
 

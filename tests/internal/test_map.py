@@ -80,6 +80,12 @@ def test_files_that_are_named_exist():
     assert named and [name for name in sorted(named) if not (SRC / name).exists()] == []
 
 
+def test_every_file_begins_with_what_it_is_for():
+    wrong = {str(path.relative_to(SRC)): line for path in [*SOURCES, SRC / "_asyncloop.c"]
+             if not re.match(rf"/\* {re.escape(str(path.relative_to(SRC)))} -- \S", line := path.read_text().partition("\n")[0])}
+    assert wrong == {}
+
+
 def test_these_checks_can_fail(tmp_path):
     (tmp_path / "net" / "tls").mkdir(parents=True)
     for name in ("net/tls/engine.c", "net/tls/engine.h", "module.c"):
