@@ -5,6 +5,8 @@ coroutines here end by handing a socket to it.  What asyncio's own coroutines ca
 what their docstrings tell, with the argument checks, exceptions and texts that asyncio has in the running Python.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextvars
 import errno
@@ -15,24 +17,36 @@ import os
 import socket
 import sys
 from asyncio import base_events, constants, exceptions, staggered, trsock
-from asyncio.base_events import _check_ssl_socket, _interleave_addrinfos, _set_reuseport
 from asyncio.log import logger
-from collections.abc import Iterable
-
-try:
-    import ssl as ssl_module
-except ImportError:  # a Python built without OpenSSL
-    ssl_module = None
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from . import _asyncloop
+from ._taken import TakenMethods
 
-_Base = asyncio.BaseEventLoop
+if TYPE_CHECKING:
+    from asyncio import Server as _AbstractServer  # whom create_server is to return by its type
+    from ssl import SSLContext
+else:
+    from asyncio import AbstractServer as _AbstractServer
+
+    try:
+        from ssl import SSLContext
+    except ImportError:  # a Python built without OpenSSL
+        SSLContext = None
+
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+_MaybeContext: TypeAlias = "bool | SSLContext | None"
+
+_parts: Any = base_events  # with the names that are asyncio's own
+_check_ssl_socket: Callable[[socket.socket], None] = _parts._check_ssl_socket
+_race: Any = staggered.staggered_race
 
 BIND_ERROR_HAS_ERRNO = sys.version_info >= (3, 13)  # str(exc) in the text, not only strerror
 BIND_SKIPS_MISSING_ADDRESS = sys.version_info >= (3, 13)  # EADDRNOTAVAIL: the family is not enabled, try the others
 FAILURE_CLOSES_GIVEN_SOCKET = sys.version_info >= (3, 14)  # when the transport cannot be made; sockets of our own are always closed
 REUSE_PORT_ONLY_INET = sys.version_info >= (3, 14)
-_fallback_names = _Base._sendfile_fallback.__code__.co_names
+_fallback_names = _parts.BaseEventLoop._sendfile_fallback.__code__.co_names
 SENDFILE_DRAINS_LAST = _fallback_names.index("write") < _fallback_names.index("drain")  # 3.14: it ends when there is room again
 SENDFILE_SEEKS_ALWAYS = sys.version_info >= (3, 14)  # the fallback starts at offset even when that is 0
 SERVE_FOREVER_CLOSES_CLIENTS = sys.version_info >= (3, 14)
@@ -43,40 +57,51 @@ SENDFILE_MAX = sys.maxsize // 2 + 1
 FALLBACK_BLOCK = 16384
 
 
-class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
+class Server(_asyncloop.ServerBase, _AbstractServer):
     """Listening sockets and the connections they accepted; what create_server returns.
 
     The base class keeps the connections and calls _wakeup() when, after close(), the last one has gone.
     """
 
-    def __init__(self, loop, sockets, protocol_factory, ssl_context, backlog, ssl_handshake_timeout, ssl_shutdown_timeout=None):
+    def __init__(
+        self,
+        loop: Any,
+        sockets: list[socket.socket],
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        ssl_context: SSLContext | None,
+        backlog: int,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
         self._loop = loop
-        self._sockets = sockets
-        self._listeners = []
-        self._waiters = []
+        self._sockets: list[socket.socket] | None = sockets
+        self._listeners: list[Any] = []
+        self._waiters: list[asyncio.Future[None]] | None = []
         self._protocol_factory = protocol_factory
         self._backlog = backlog
         self._ssl_context = ssl_context
         self._ssl_handshake_timeout = ssl_handshake_timeout
         self._ssl_shutdown_timeout = ssl_shutdown_timeout
         self._serving = False
-        self._serving_forever_fut = None
+        self._serving_forever_fut: asyncio.Future[None] | None = None
         self._context = contextvars.copy_context() if SERVER_KEEPS_CONTEXT else None
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
 
-    def get_loop(self):
-        return self._loop
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = self._loop
+        return loop
 
-    def is_serving(self):
+    def is_serving(self) -> bool:
         return self._serving
 
     @property
-    def sockets(self):
-        return tuple(trsock.TransportSocket(sock) for sock in self._sockets or ())
+    def sockets(self) -> tuple[socket.socket, ...]:
+        shown: Callable[[socket.socket], Any] = trsock.TransportSocket
+        return tuple(map(shown, self._sockets or ()))
 
-    def _start_serving(self):
+    def _start_serving(self) -> None:
         if self._serving:
             return
         self._serving = True
@@ -84,15 +109,15 @@ class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
         if self._ssl_context is not None:
             factory = functools.partial(self._loop._make_tls_server_protocol, factory, self._ssl_context,
                                         self._ssl_handshake_timeout, self._ssl_shutdown_timeout)
-        for sock in self._sockets:
+        for sock in self._sockets or ():
             sock.listen(self._backlog)
             self._listeners.append(self._loop._start_listening(sock, factory, self, self._backlog, self._context))
 
-    async def start_serving(self):
+    async def start_serving(self) -> None:
         self._start_serving()
         await asyncio.sleep(0)
 
-    async def serve_forever(self):
+    async def serve_forever(self) -> None:
         if self._serving_forever_fut is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         if self._sockets is None:
@@ -112,7 +137,7 @@ class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
         finally:
             self._serving_forever_fut = None
 
-    def close(self):
+    def close(self) -> None:
         sockets, self._sockets = self._sockets, None
         if sockets is None:
             return
@@ -129,13 +154,13 @@ class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
         if self._active_count == 0:
             self._wakeup()
 
-    def _wakeup(self):
+    def _wakeup(self) -> None:
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait_closed(self):
+    async def wait_closed(self) -> None:
         """Wait until the server is closed and, from Python 3.12 on, all its connections have ended."""
         if self._waiters is None or (self._sockets is None and not WAIT_CLOSED_WAITS_FOR_CLIENTS):
             return
@@ -144,54 +169,54 @@ class Server(_asyncloop.ServerBase, asyncio.AbstractServer):
         await waiter
 
 
-class _SendfileProtocol(base_events._SendfileFallbackProtocol):
+class _SendfileProtocol(_parts._SendfileFallbackProtocol):  # type: ignore[misc]
     """Stands in for a transport's protocol while a file is written to it piece by piece.
 
     It is asyncio's, with two faults cured: a wait for room that was cancelled is not ended once more when the connection is lost, and no frame of
     the traceback of a wait that failed leads to the future that holds the exception.
     """
 
-    async def drain(self):
+    async def drain(self) -> None:
         if self._transport.is_closing():
             raise ConnectionError("Connection closed by peer")
         if self._write_ready_fut is not None:
             await self._write_ready_fut
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         self._forget_ended_wait()
         super().connection_lost(exc)
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         self._forget_ended_wait()
         super().resume_writing()
 
-    async def restore(self):
+    async def restore(self) -> None:
         await super().restore()
         self._write_ready_fut = None
 
-    def _forget_ended_wait(self):
+    def _forget_ended_wait(self) -> None:
         if self._write_ready_fut is not None and self._write_ready_fut.done():
             self._write_ready_fut = None
 
 
-def _check_tls_options(has_tls, ssl_handshake_timeout, ssl_shutdown_timeout):
+def _check_tls_options(has_tls: object, ssl_handshake_timeout: float | None, ssl_shutdown_timeout: float | None) -> None:
     if ssl_handshake_timeout is not None and not has_tls:
         raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
     if ssl_shutdown_timeout is not None and not has_tls:
         raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
 
 
-def _check_stream_socket(sock):
+def _check_stream_socket(sock: socket.socket) -> None:
     if sock.type != socket.SOCK_STREAM:
         raise ValueError(f"A Stream Socket was expected, got {sock!r}")
 
 
-def _bind_error(address, exc):
-    reason = str(exc) if BIND_ERROR_HAS_ERRNO else exc.strerror
+def _bind_error(address: Any, exc: OSError) -> OSError:
+    reason = str(exc) if BIND_ERROR_HAS_ERRNO else exc.strerror or ""
     return OSError(exc.errno, f"error while attempting to bind on address {address!r}: {reason.lower()}")
 
 
-def _raise_connect_errors(errors, all_errors):
+def _raise_connect_errors(errors: list[OSError], all_errors: bool) -> NoReturn:
     """No address could be connected to: one exception that tells why."""
     try:
         if all_errors:
@@ -206,7 +231,9 @@ def _raise_connect_errors(errors, all_errors):
         del errors  # else the exception's traceback holds the exception
 
 
-def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
+def _bind_listening_socket(
+    info: Any, reuse_address: bool | None, reuse_port: bool | None, keep_alive: bool | None, debug: bool
+) -> socket.socket | None:
     """A bound socket for one getaddrinfo() entry; None where the system does not have that family."""
     family, type_, proto, _, address = info
     try:
@@ -220,7 +247,7 @@ def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
         if reuse_address:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         if reuse_port and (not REUSE_PORT_ONLY_INET or family in (socket.AF_INET, socket.AF_INET6)):
-            _set_reuseport(sock)
+            _parts._set_reuseport(sock)
         if keep_alive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
         if family == socket.AF_INET6 and hasattr(socket, "IPPROTO_IPV6"):
@@ -244,32 +271,20 @@ def _bind_listening_socket(info, reuse_address, reuse_port, keep_alive, debug):
     return sock
 
 
-class ConnectMixin:
+class ConnectMixin(TakenMethods):
     """The coroutines of asyncloop.Loop that make connections and servers.
 
     An exception's traceback holds the frames it came through: a frame that still names the exception, or a list with it, when it is left keeps
     both alive, and with them the caller's variables, until the collector runs.  So such names are cleared in a finally.
     """
 
-    # What asks nothing of a loop but public methods and the methods below is asyncio's own, that of the running Python.
-    connect_accepted_socket = _Base.connect_accepted_socket
-    sendfile = _Base.sendfile
-    sock_sendfile = _Base.sock_sendfile
-    _check_sendfile_params = _Base._check_sendfile_params
-    _connect_sock = _Base._connect_sock
-    _create_server_getaddrinfo = _Base._create_server_getaddrinfo
-    _ensure_resolved = _Base._ensure_resolved
-    _sock_sendfile_fallback = _Base._sock_sendfile_fallback
-
-    # ---- client side
-
-    async def _resolve(self, address, hints):
+    async def _resolve(self, address: Any, hints: dict[str, int]) -> Any:
         infos = await self._ensure_resolved(address, **hints, loop=self)
         if not infos:
             raise OSError("getaddrinfo() returned empty list")
         return infos
 
-    async def sock_connect(self, sock, address):
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket; the host may be a name."""
         _check_ssl_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
@@ -279,7 +294,9 @@ class ConnectMixin:
             address = resolved[0][4]
         return await self._sock_connect(sock, address)
 
-    async def _connect_first(self, infos, local_infos, happy_eyeballs_delay, exceptions):
+    async def _connect_first(
+        self, infos: Any, local_infos: Any, happy_eyeballs_delay: float | None, exceptions: list[list[OSError]]
+    ) -> Any:
         """The first of these addresses that can be connected to, or None."""
         try:
             if happy_eyeballs_delay is None:
@@ -289,35 +306,57 @@ class ConnectMixin:
                     except OSError:
                         continue
                 return None
-            race = await staggered.staggered_race(
-                (lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos),
-                happy_eyeballs_delay, loop=self)
+            race = await _race((lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos), happy_eyeballs_delay, loop=self)
             race[-1].clear()  # what the losers raised: up to Python 3.13 their frames hold this very list
             return race[0]
         finally:
-            exceptions = None
+            del exceptions
 
-    async def _connect_host(self, host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
-        hints = dict(family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
-        infos = await self._resolve((host, port), hints)
+    async def _connect_host(
+        self,
+        address: tuple[str | None, int | str | None],
+        hints: dict[str, int],
+        local_addr: tuple[str, int] | None,
+        happy_eyeballs_delay: float | None,
+        interleave: int | None,
+        all_errors: bool,
+    ) -> socket.socket:
+        infos = await self._resolve(address, hints)
         local_infos = None
         if local_addr is not None:
             local_infos = await self._resolve(local_addr, hints)
         if interleave:
-            infos = _interleave_addrinfos(infos, interleave)
-        exceptions, errors = [], None
+            infos = _parts._interleave_addrinfos(infos, interleave)
+        exceptions: list[list[OSError]] = []
+        errors = None
         try:
-            sock = await self._connect_first(infos, local_infos, happy_eyeballs_delay, exceptions)
+            sock: socket.socket | None = await self._connect_first(infos, local_infos, happy_eyeballs_delay, exceptions)
             if sock is None:
                 errors = [exc for sub in exceptions for exc in sub]
                 _raise_connect_errors(errors, all_errors)
             return sock
         finally:
-            exceptions = errors = None
+            del exceptions, errors
 
-    async def create_connection(self, protocol_factory, host=None, port=None, *, ssl=None, family=0, proto=0, flags=0, sock=None,
-                                local_addr=None, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
-                                happy_eyeballs_delay=None, interleave=None, all_errors=False):
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        host: str | None = None,
+        port: int | str | None = None,
+        *,
+        ssl: _MaybeContext = None,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        sock: socket.socket | None = None,
+        local_addr: tuple[str, int] | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        happy_eyeballs_delay: float | None = None,
+        interleave: int | None = None,
+        all_errors: bool = False,
+    ) -> tuple[asyncio.Transport, _Protocol]:
         """Connect to a TCP server.  Returns (transport, protocol).
 
         all_errors: an ExceptionGroup of every failure instead of one OSError.
@@ -338,7 +377,8 @@ class ConnectMixin:
         if host is not None or port is not None:
             if is_given:
                 raise ValueError("host/port and sock can not be specified at the same time")
-            sock = await self._connect_host(host, port, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors)
+            hints = dict(family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
+            sock = await self._connect_host((host, port), hints, local_addr, happy_eyeballs_delay, interleave, all_errors)
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
         else:
@@ -350,8 +390,18 @@ class ConnectMixin:
             logger.debug("%r connected to %s:%r: (%r, %r)", transport.get_extra_info("socket"), host, port, transport, protocol)
         return transport, protocol
 
-    async def _create_connection_transport(self, sock, protocol_factory, ssl, server_hostname, server_side=False, is_given=True,
-                                           ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None):
+    async def _create_connection_transport(
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], _Protocol],
+        ssl: _MaybeContext,
+        server_hostname: str | None,
+        server_side: bool = False,
+        is_given: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: contextvars.Context | None = None,
+    ) -> tuple[asyncio.Transport, _Protocol]:
         """The transport and its protocol, connected.
 
         is_given: sock is the caller's, who closes it when no transport can be made; Python 3.14 and later close it all the same.
@@ -361,6 +411,7 @@ class ConnectMixin:
             sock.setblocking(False)
             protocol = protocol_factory()
             waiter = self.create_future()
+            transport: asyncio.Transport
             if ssl:
                 transport = self._make_ssl_transport(
                     sock, protocol, None if isinstance(ssl, bool) else ssl, waiter,
@@ -378,21 +429,31 @@ class ConnectMixin:
             transport.close()
             raise
         finally:
-            waiter = None
+            del waiter
         return transport, protocol
 
     # ---- server side
 
-    async def _bind_hosts(self, host, port, family, flags, reuse_address, reuse_port, keep_alive):
+    async def _bind_hosts(
+        self,
+        host: Any,
+        port: Any,
+        family: int,
+        flags: int,
+        reuse_address: bool | None,
+        reuse_port: bool | None,
+        keep_alive: bool | None,
+    ) -> list[socket.socket]:
         """Bound sockets for every address of every host, each address once."""
+        hosts: Iterable[Any]
         if host == "":
             hosts = [None]
         elif isinstance(host, str) or not isinstance(host, Iterable):
             hosts = [host]
         else:
             hosts = host
-        infos = await asyncio.gather(*[self._create_server_getaddrinfo(one, port, family=family, flags=flags) for one in hosts])
-        infos = set(itertools.chain.from_iterable(infos))
+        found = await asyncio.gather(*[self._create_server_getaddrinfo(one, port, family=family, flags=flags) for one in hosts])
+        infos = set(itertools.chain.from_iterable(found))
         sockets = []
         try:
             for info in infos:
@@ -407,9 +468,24 @@ class ConnectMixin:
             raise
         return sockets
 
-    async def create_server(self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, flags=socket.AI_PASSIVE,
-                            sock=None, backlog=100, ssl=None, reuse_address=None, reuse_port=None, keep_alive=None,
-                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, start_serving=True):
+    async def create_server(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | Sequence[str] | None = None,
+        port: int | str | None = None,
+        *,
+        family: int = socket.AF_UNSPEC,
+        flags: int = socket.AI_PASSIVE,
+        sock: socket.socket | None = None,
+        backlog: int = 100,
+        ssl: _MaybeContext = None,
+        reuse_address: bool | None = None,
+        reuse_port: bool | None = None,
+        keep_alive: bool | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        start_serving: bool = True,
+    ) -> Server:
         """A TCP server on host (a name, several, or None for every interface) and port.  Returns a Server."""
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
@@ -437,21 +513,39 @@ class ConnectMixin:
             logger.info("%r is serving", server)
         return server
 
-    def _stop_serving(self, sock):
+    def _stop_serving(self, sock: socket.socket) -> None:
         sock.close()
 
     # ---- TLS
 
-    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *, server_side=False, server_hostname=None, extra=None,
-                            server=None, ssl_handshake_timeout=constants.SSL_HANDSHAKE_TIMEOUT,
-                            ssl_shutdown_timeout=constants.SSL_SHUTDOWN_TIMEOUT, context=None):
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Server | None = None,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: contextvars.Context | None = None,
+    ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         tls = _asyncloop.TLSProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
                                    ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport
 
-    def _make_tls_server_protocol(self, factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout):
+    def _make_tls_server_protocol(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        sslcontext: SSLContext,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+    ) -> _asyncloop.TLSProtocol:
         """The protocol of an accepted connection's TLS layer, around the user's."""
         protocol = factory()
         waiter = self.create_future()
@@ -460,7 +554,7 @@ class ConnectMixin:
         waiter.add_done_callback(functools.partial(self._on_tls_handshake, protocol, tls._app_transport))
         return tls
 
-    def _on_tls_handshake(self, protocol, transport, waiter):
+    def _on_tls_handshake(self, protocol: asyncio.BaseProtocol, transport: asyncio.Transport, waiter: asyncio.Future[None]) -> None:
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is None:
             return
@@ -473,12 +567,21 @@ class ConnectMixin:
                 "transport": transport,
             })
 
-    async def start_tls(self, transport, protocol, sslcontext, *, server_side=False, server_hostname=None,
-                        ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport | None:
         """Go on with TLS on a plain connection.  Returns the transport that protocol is to use from now on."""
-        if ssl_module is None:
+        if SSLContext is None:
             raise RuntimeError("Python ssl module is not available")
-        if not isinstance(sslcontext, ssl_module.SSLContext):
+        if not isinstance(sslcontext, SSLContext):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
@@ -487,7 +590,8 @@ class ConnectMixin:
                                    ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
                                    call_connection_made=False)
         # Nothing may reach the TLS layer before its connection_made.
-        transport.pause_reading()
+        below: Any = transport
+        below.pause_reading()
         transport.set_protocol(tls)
         if getattr(transport, "_protocol_paused", False):
             tls._take_over_pause()
@@ -498,7 +602,7 @@ class ConnectMixin:
                 tls._feed(reader._buffer)
                 reader._buffer.clear()
         made = self.call_soon(tls.connection_made, transport)
-        resumed = self.call_soon(transport.resume_reading)
+        resumed = self.call_soon(below.resume_reading)
         try:
             await waiter
         except BaseException:
@@ -507,12 +611,13 @@ class ConnectMixin:
             resumed.cancel()
             raise
         finally:
-            waiter = None
-        return tls._app_transport
+            del waiter
+        app_transport: asyncio.Transport = tls._app_transport
+        return app_transport
 
     # ---- files
 
-    async def _sock_sendfile_native(self, sock, file, offset, count):
+    async def _sock_sendfile_native(self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None) -> int:
         """asyncio's, but that the end of a transport that uses the socket ends it too: abort() need not wait for the peer to read."""
         try:
             in_fd = file.fileno()
@@ -545,7 +650,7 @@ class ConnectMixin:
             if total > 0 or SENDFILE_SEEKS_ALWAYS:
                 os.lseek(in_fd, offset, os.SEEK_SET)
 
-    async def _sendfile_native(self, transport, file, offset, count):
+    async def _sendfile_native(self, transport: Any, file: IO[bytes], offset: int, count: int | None) -> int:
         resume_reading = transport.is_reading()
         transport.pause_reading()
         await transport._make_empty_waiter()
@@ -556,7 +661,7 @@ class ConnectMixin:
             if resume_reading:
                 transport.resume_reading()
 
-    async def _sendfile_fallback(self, transport, file, offset, count):
+    async def _sendfile_fallback(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
         """asyncio's, but that the transport gets a copy of each block: the buffer is used again, and a TLS layer keeps what it is given."""
         if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
             file.seek(offset)

@@ -4,17 +4,30 @@ DatagramMixin is a base of asyncloop.Loop.  Sending and receiving are in C (src/
 asyncio's of the running Python.
 """
 
+from __future__ import annotations
+
+import asyncio
 import socket
 import sys
-from asyncio.base_events import _set_reuseport
+from asyncio import base_events
 from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
+from ._taken import TakenMethods
 from ._unix import remove_stale_socket
+
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+_Address: TypeAlias = "tuple[str, int] | str | None"
+# What to try: ((family, proto), [local address, remote address]).
+_Try: TypeAlias = "tuple[tuple[int, int], list[Any]]"
+
+_set_reuseport: Callable[[socket.socket], None] = getattr(base_events, "_set_reuseport")
 
 ANY_SOCKET_BUT_STREAM = sys.version_info >= (3, 13)  # before, nothing but SOCK_DGRAM, and another text
 
 
-def _check_given_socket(sock, options):
+def _check_given_socket(sock: socket.socket, options: dict[str, object]) -> None:
     is_wrong = sock.type == socket.SOCK_STREAM if ANY_SOCKET_BUT_STREAM else sock.type != socket.SOCK_DGRAM
     if is_wrong:
         kind = "datagram socket" if ANY_SOCKET_BUT_STREAM else "UDP Socket"
@@ -24,12 +37,12 @@ def _check_given_socket(sock, options):
         raise ValueError(f"socket modifier keyword arguments can not be used when sock is specified. ({problems})")
 
 
-class DatagramMixin:
+class DatagramMixin(TakenMethods):
     """The coroutine of asyncloop.Loop that makes datagram endpoints."""
 
-    async def _resolve_pairs(self, local_addr, remote_addr, family, proto, flags):
-        """((family, proto), (local address, remote address)) for all that have an address wherever one was asked for."""
-        pairs = {}
+    async def _resolve_pairs(self, local_addr: _Address, remote_addr: _Address, family: int, proto: int, flags: int) -> list[_Try]:
+        """What to try, of all that have an address wherever one was asked for."""
+        pairs: dict[tuple[int, int], list[Any]] = {}
         for side, addr in enumerate((local_addr, remote_addr)):
             if addr is None:
                 continue
@@ -46,22 +59,24 @@ class DatagramMixin:
             raise ValueError("can not get address information")
         return complete
 
-    async def _datagram_pairs(self, local_addr, remote_addr, family, proto, flags):
-        """What to try, in this order: ((family, proto), (local address, remote address))."""
+    async def _datagram_pairs(self, local_addr: _Address, remote_addr: _Address, family: int, proto: int, flags: int) -> list[_Try]:
+        """What to try, in this order."""
         if not (local_addr or remote_addr):
             if family == 0:
                 raise ValueError("unexpected address family")
-            return [((family, proto), (None, None))]
+            return [((family, proto), [None, None])]
         if family != getattr(socket, "AF_UNIX", None):
             return await self._resolve_pairs(local_addr, remote_addr, family, proto, flags)
         for addr in (local_addr, remote_addr):
             if addr is not None and not isinstance(addr, str):
                 raise TypeError("string is expected")
-        if local_addr and local_addr[0] != "\0":
+        if isinstance(local_addr, str) and local_addr and local_addr[0] != "\0":
             remove_stale_socket(local_addr)
-        return [((family, proto), (local_addr, remote_addr))]
+        return [((family, proto), [local_addr, remote_addr])]
 
-    async def _open_datagram_socket(self, family, proto, local_address, remote_address, reuse_port, allow_broadcast):
+    async def _open_datagram_socket(
+        self, family: int, proto: int, local_address: Any, remote_address: Any, reuse_port: bool | None, allow_broadcast: bool | None
+    ) -> socket.socket:
         sock = socket.socket(family=family, type=socket.SOCK_DGRAM, proto=proto)
         try:
             if reuse_port:
@@ -79,35 +94,54 @@ class DatagramMixin:
             raise
         return sock
 
-    async def create_datagram_endpoint(self, protocol_factory, local_addr=None, remote_addr=None, *, family=0, proto=0, flags=0,
-                                       reuse_port=None, allow_broadcast=None, sock=None):
+    async def create_datagram_endpoint(  # type: ignore[override]  # typeshed still has the reuse_address that Python 3.11 took away
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        local_addr: _Address = None,
+        remote_addr: _Address = None,
+        *,
+        family: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+        reuse_port: bool | None = None,
+        allow_broadcast: bool | None = None,
+        sock: socket.socket | None = None,
+    ) -> tuple[asyncio.DatagramTransport, _Protocol]:
         """Open a datagram socket, UDP or AF_UNIX.
 
         Returns (transport, protocol).  remote_addr: the only one that may be sent to.  sock: use this one, all else left out.
         """
         is_given = sock is not None
         remote_address = None
-        if is_given:
+        if sock is not None:
             _check_given_socket(sock, dict(local_addr=local_addr, remote_addr=remote_addr, family=family, proto=proto, flags=flags,
                                            reuse_port=reuse_port, allow_broadcast=allow_broadcast))
             sock.setblocking(False)
         else:
-            first_error = None
+            errors = []
             try:
                 for key, (local_address, remote_address) in await self._datagram_pairs(local_addr, remote_addr, family, proto, flags):
                     try:
                         sock = await self._open_datagram_socket(*key, local_address, remote_address, reuse_port, allow_broadcast)
                         break
                     except OSError as exc:
-                        first_error = first_error or exc
+                        errors.append(exc)
                 else:
-                    raise first_error
+                    raise errors[0]
             finally:
-                first_error = None  # its traceback holds this frame
+                del errors  # the traceback of each holds this frame
         transport, protocol = await self._start_datagram_transport(protocol_factory, sock, remote_address, is_given, local_addr, remote_addr)
         return transport, protocol
 
-    async def _start_datagram_transport(self, protocol_factory, sock, remote_address, is_given, local_addr, remote_addr):
+    async def _start_datagram_transport(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        sock: socket.socket,
+        remote_address: Any,
+        is_given: bool,
+        local_addr: _Address,
+        remote_addr: _Address,
+    ) -> tuple[asyncio.DatagramTransport, _Protocol]:
         waiter = self.create_future()
         try:
             protocol = protocol_factory()
@@ -127,5 +161,5 @@ class DatagramMixin:
             transport.close()
             raise
         finally:
-            waiter = None
+            del waiter
         return transport, protocol

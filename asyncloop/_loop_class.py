@@ -13,10 +13,13 @@ import asyncio
 import selectors
 import types
 from abc import ABCMeta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-# With it a class may be derived from Loop and protocols or ABCs, as from asyncio's loop, whose metaclass is `type`.
-_Meta: Any = type(Protocol)
+if TYPE_CHECKING:
+    _Meta = ABCMeta
+else:
+    # With it a class may be derived from Loop and protocols or ABCs, as from asyncio's loop, whose metaclass is `type`.
+    _Meta = type(Protocol)
 _STOCK = tuple(
     getattr(selectors, name) for name in ("DefaultSelector", "EpollSelector", "PollSelector", "SelectSelector") if hasattr(selectors, name)
 )
@@ -41,7 +44,7 @@ def _innards(native: type, ours: type) -> set[str]:
     return {name for name in names if name.startswith("_") and not name.startswith("__") and not hasattr(ours, name)}
 
 
-class LoopClass(_Meta):  # type: ignore[misc]
+class LoopClass(_Meta):
     """The metaclass of asyncloop.Loop, which can take the place of asyncio's own class."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> Any:

@@ -4,6 +4,8 @@ UnixMixin is a base of asyncloop.Loop.  The connections themselves are the C soc
 exceptions and their texts are asyncio's of the running Python.
 """
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import os
@@ -11,23 +13,30 @@ import socket
 import stat
 import sys
 from asyncio.log import logger
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ._connect import ConnectMixin, Server
 
-SERVER_CLEANS_UP = sys.version_info >= (3, 13)  # create_unix_server(cleanup_socket=True): close() removes the path
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+    from ssl import SSLContext
+
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+_MaybeContext: TypeAlias = "bool | SSLContext | None"
 
 
-def _is_abstract(path):
+def _is_abstract(path: Any) -> bool:
     """Whether a name, str or bytes, is not a path of the file system."""
     return path[0] in (0, "\0")
 
 
-def _check_unix_socket(sock):
+def _check_unix_socket(sock: socket.socket) -> None:
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
         raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
 
 
-def remove_stale_socket(path):
+def remove_stale_socket(path: str | bytes) -> None:
     """A socket that a dead server left at path would make bind() fail."""
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
@@ -39,7 +48,7 @@ def remove_stale_socket(path):
         logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
 
 
-def _bind_unix_socket(path):
+def _bind_unix_socket(path: str | bytes) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if not _is_abstract(path):
@@ -60,10 +69,19 @@ class UnixMixin(ConnectMixin):
     """The coroutines of asyncloop.Loop for Unix stream sockets."""
 
     # The inode of each listening socket's path that is to be removed when the server closes; made by Loop.__init__.
-    _unix_server_sockets: dict
+    _unix_server_sockets: dict[socket.socket, int]
 
-    async def create_unix_connection(self, protocol_factory, path=None, *, ssl=None, sock=None, server_hostname=None,
-                                     ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+    async def create_unix_connection(
+        self,
+        protocol_factory: Callable[[], _Protocol],
+        path: StrPath | None = None,
+        *,
+        ssl: _MaybeContext = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, _Protocol]:
         """Connect to the Unix socket at path.  Returns (transport, protocol)."""
         assert server_hostname is None or isinstance(server_hostname, str)
         if ssl:
@@ -77,7 +95,7 @@ class UnixMixin(ConnectMixin):
             raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
         is_given = sock is not None
         if path is not None:
-            if is_given:
+            if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
             path = os.fspath(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
@@ -87,7 +105,7 @@ class UnixMixin(ConnectMixin):
             except BaseException:
                 sock.close()
                 raise
-        elif not is_given:
+        elif sock is None:
             raise ValueError("no path and sock were specified")
         else:
             _check_unix_socket(sock)
@@ -96,8 +114,18 @@ class UnixMixin(ConnectMixin):
             sock, protocol_factory, ssl, server_hostname, is_given=is_given,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
 
-    async def _create_unix_server(self, protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
-                                  start_serving, cleanup_socket):
+    async def _create_unix_server(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        path: StrPath | None,
+        sock: socket.socket | None,
+        backlog: int,
+        ssl: _MaybeContext,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        start_serving: bool,
+        cleanup_socket: bool,
+    ) -> Server:
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         if ssl_handshake_timeout is not None and not ssl:
@@ -106,10 +134,10 @@ class UnixMixin(ConnectMixin):
             raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
         is_given = sock is not None
         if path is not None:
-            if is_given:
+            if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
             sock = _bind_unix_socket(os.fspath(path))
-        elif not is_given:
+        elif sock is None:
             raise ValueError("path was not specified, and no sock specified")
         else:
             _check_unix_socket(sock)
@@ -128,9 +156,21 @@ class UnixMixin(ConnectMixin):
             await asyncio.sleep(0)
         return server
 
-    if SERVER_CLEANS_UP:
-        async def create_unix_server(self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
-                                     ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=True):
+    if sys.version_info >= (3, 13):
+
+        async def create_unix_server(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            path: StrPath | None = None,
+            *,
+            sock: socket.socket | None = None,
+            backlog: int = 100,
+            ssl: _MaybeContext = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+            cleanup_socket: bool = True,
+        ) -> Server:
             """A server on the Unix socket at path, or with an abstract name (beginning with a zero byte).  Returns a Server.
 
             cleanup_socket: close() removes the path, if it is still this server's.
@@ -138,13 +178,24 @@ class UnixMixin(ConnectMixin):
             return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
                                                   start_serving, cleanup_socket)
     else:
-        async def create_unix_server(self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
-                                     ssl_shutdown_timeout=None, start_serving=True):
+
+        async def create_unix_server(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            path: StrPath | None = None,
+            *,
+            sock: socket.socket | None = None,
+            backlog: int = 100,
+            ssl: _MaybeContext = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+            start_serving: bool = True,
+        ) -> Server:
             """A server on the Unix socket at path, or with an abstract name (beginning with a zero byte).  Returns a Server."""
             return await self._create_unix_server(protocol_factory, path, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout,
                                                   start_serving, False)
 
-    def _remember_unix_path(self, sock):
+    def _remember_unix_path(self, sock: socket.socket) -> None:
         path = sock.getsockname()
         if not _is_abstract(path):
             try:
@@ -152,10 +203,10 @@ class UnixMixin(ConnectMixin):
             except FileNotFoundError:
                 pass
 
-    def _stop_serving(self, sock):
+    def _stop_serving(self, sock: socket.socket) -> None:
         """Close a listening socket, and remove its path when it is one that create_unix_server() bound, and nobody else's by now."""
         inode = self._unix_server_sockets.pop(sock, None)
-        path = sock.getsockname() if inode is not None else None
+        path: Any = sock.getsockname() if inode is not None else None
         super()._stop_serving(sock)
         if inode is None:
             return

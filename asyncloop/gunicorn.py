@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    _Base: Any = object
+    _Base = object
 else:
     _Base = importlib.import_module("uvicorn_worker").UvicornWorker
 
 
-class UvicornWorker(_Base):  # type: ignore[misc]
+class UvicornWorker(_Base):
     """uvicorn's worker, on asyncloop's loop."""
 
-    CONFIG_KWARGS = {**getattr(_Base, "CONFIG_KWARGS", {}), "loop": "asyncloop:new_event_loop"}
+    CONFIG_KWARGS: dict[str, Any] = {**getattr(_Base, "CONFIG_KWARGS", {}), "loop": "asyncloop:new_event_loop"}

@@ -1,8 +1,7 @@
 """The Python part of the loop: what happens once per run, per process or per program, not once per event.
 
-Exception reports, executors, asynchronous generators, name resolution and the bookkeeping of signal handlers.  Where asyncio's own
-method needs nothing of asyncio's loop but public methods and the attributes set in Loop.__init__, it is taken over as it is: so it is that of
-the running Python version, logger and all.  Everything that happens per event is in C (src/loop_type.c).
+Construction and closing, name resolution and the bookkeeping of signal handlers; the methods that are asyncio's own stand in _taken.py, what
+makes connections and child processes in the other bases of Loop.  Everything that happens per event is in C (src/loop_type.c).
 
 Thread: the loop's own, but for call_soon_threadsafe and the asynchronous generators' finalizer hook.
 """
@@ -17,7 +16,7 @@ import socket
 import sys
 import warnings
 import weakref
-from asyncio import coroutines, events, unix_events
+from asyncio import coroutines, events
 from asyncio.log import logger
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +29,6 @@ from ._process import ProcessMixin
 from ._unix import UnixMixin
 
 _Ts = TypeVarTuple("_Ts")
-
-_Base: Any = asyncio.BaseEventLoop
-_UnixBase: Any = getattr(unix_events, "_UnixSelectorEventLoop")
 
 # coroutines.iscoroutinefunction warns from 3.14 on, where the private name takes its place.
 _iscoroutinefunction: Callable[[object], bool] = getattr(coroutines, "_iscoroutinefunction", None) or getattr(
@@ -81,7 +77,7 @@ def _is_numeric_port(port: object) -> bool:
 
 # typeshed's AbstractEventLoop still gives create_datagram_endpoint the reuse_address that Python 3.11 took away.
 class Loop(  # type: ignore[misc]
-    ShownClass, UnixMixin, DatagramMixin, ProcessMixin, _asyncloop.Loop, asyncio.AbstractEventLoop, metaclass=LoopClass
+    ShownClass, UnixMixin, DatagramMixin, ProcessMixin, asyncio.AbstractEventLoop, metaclass=LoopClass
 ):
     """asyncio's event loop in C.
 
@@ -138,9 +134,6 @@ class Loop(  # type: ignore[misc]
             if self._given_selector is not None:
                 self._given_selector.close()
 
-    __repr__ = _Base.__repr__
-    __del__ = _Base.__del__
-
     # What asyncio keeps in attributes comes from C, not from the methods that a subclass may override: those may well read the attributes.
 
     @property
@@ -153,33 +146,6 @@ class Loop(  # type: ignore[misc]
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Called by a stdlib TimerHandle made for this loop; the heap of this loop holds none."""
-
-    _check_callback = _Base._check_callback
-
-    # Exceptions that nobody took.
-
-    set_exception_handler = _Base.set_exception_handler
-    get_exception_handler = _Base.get_exception_handler
-    call_exception_handler = _Base.call_exception_handler
-    default_exception_handler = _Base.default_exception_handler
-
-    # Asynchronous generators.  C's run_forever puts the two hooks in force while it runs.
-
-    shutdown_asyncgens = _Base.shutdown_asyncgens
-    _asyncgen_firstiter_hook = _Base._asyncgen_firstiter_hook
-    _asyncgen_finalizer_hook = _Base._asyncgen_finalizer_hook
-
-    # Executors; run_in_executor is in C (src/task/executor.c).
-
-    set_default_executor = _Base.set_default_executor
-    shutdown_default_executor = _Base.shutdown_default_executor
-    _check_default_executor = _Base._check_default_executor
-    _do_shutdown = _Base._do_shutdown
-
-    # Pipes; the transports are in C (src/net/pipe.c).
-
-    connect_read_pipe = _Base.connect_read_pipe
-    connect_write_pipe = _Base.connect_write_pipe
 
     # Names and addresses.
 
@@ -209,8 +175,6 @@ class Loop(  # type: ignore[misc]
             return function(host, port, family, type, proto, flags)
         return await self.run_in_executor(None, function, host, port, family, type, proto, flags)
 
-    _getaddrinfo_debug = _Base._getaddrinfo_debug
-
     async def getnameinfo(self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0) -> tuple[str, str]:
         """socket.getnameinfo, in a thread of the default executor unless flags ask for numbers only: then at once."""
         if (
@@ -227,11 +191,7 @@ class Loop(  # type: ignore[misc]
         names: tuple[str, str] = await self.run_in_executor(None, socket.getnameinfo, sockaddr, flags)
         return names
 
-    # Signals.  The signal module writes each signal's number to the wake-up fd; C reads it and calls _handle_signal.
-
-    _check_signal = _UnixBase._check_signal
-    _handle_signal = _UnixBase._handle_signal
-    _remove_signal_handler = _UnixBase.remove_signal_handler
+    # Signals.
 
     def add_signal_handler(self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]) -> None:
         """Call callback(*args) in the loop whenever the process receives the signal sig.
@@ -263,7 +223,7 @@ class Loop(  # type: ignore[misc]
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Give the signal sig back to Python's default.  Returns: whether there was a handler."""
-        removed: bool = self._remove_signal_handler(sig)
+        removed = super().remove_signal_handler(sig)
         if removed and not self._signal_handlers:
             self._signal_fd_close()
         return removed
