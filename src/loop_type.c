@@ -129,9 +129,11 @@ Loop_stop(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Loop_close(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    if (loop_close(loop_cast(self)) < 0) {
+    Loop *loop = loop_cast(self);
+    if (loop_close(loop) < 0) {
         return NULL;
     }
+    net_loop_close(loop);
     Py_RETURN_NONE;
 }
 
@@ -637,11 +639,10 @@ Loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
         return NULL;
     }
     loop->module = Py_NewRef(module);
-    if (loop_init(loop, state_of_module(module)) < 0 || loop_type_default_debug(loop) < 0) {
+    if (loop_init(loop, state_of_module(module)) < 0 || net_loop_init(loop) < 0 || loop_type_default_debug(loop) < 0) {
         Py_DECREF(loop);
         return NULL;
     }
-    net_loop_init(loop);
     loop_look_for_overrides(loop);
     return (PyObject *)loop;
 }
@@ -706,6 +707,7 @@ Loop_dealloc(PyObject *self)
         loop_fini(loop);
     }
     (void)Loop_clear(self);
+    net_loop_free(loop);
     PyObject *module = loop->module;
     type->tp_free(self);
     Py_DECREF(type);

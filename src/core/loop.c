@@ -804,8 +804,6 @@ loop_release(Loop *loop)
     }
     loop_free_read_buffer(loop->read_buffer);
     loop->read_buffer = NULL;
-    PyMem_Free(loop->datagrams);
-    loop->datagrams = NULL;
     Py_CLEAR(loop->spare_context);
     Py_CLEAR(loop->files);
 }

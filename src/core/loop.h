@@ -84,10 +84,8 @@ typedef struct Loop {
     uint32_t n_fds;
     uint32_t next_tag;
     struct flush_list flush;
-    void *tls_output;        /* what TLS connections encrypt into, one at a time, or NULL (net/tls_engine.h) */
     char *read_buffer;       /* LOOP_READ_BUFFER bytes for whoever reads a descriptor now, or NULL (loop_read_buffer) */
-    struct udp_batch *datagrams; /* of PyMem, or NULL; see net/udp_batch.h */
-    uint64_t datagram_ports; /* bit n is set when a datagram transport of this loop was ever bound to a port that is n modulo 64; see net/udp.h */
+    struct net *net;         /* the net layer's own; NULL until it has begun */
 
     enum loop_state state;
     bool stopping;
@@ -97,7 +95,6 @@ typedef struct Loop {
     uint8_t overrides;      /* enum loop_override: methods that are to be called by name */
     bool poll_soon;         /* the poller is to be asked before more is read without it (loop_poll_soon) */
     volatile bool asleep;   /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
-    uint8_t patient_connections; /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing yet */
     uint32_t n_watched;      /* descriptors that the poller watches for somebody, our own eventfd not counted */
     uint32_t passes_to_yield; /* passes left until the GIL is given up, and signals are looked at, while there is work */
     uint64_t yielded_coarse_ns;

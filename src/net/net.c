@@ -8,16 +8,32 @@
 #include "net/tls.h"
 #include "net/udp_batch.h"
 
-static void
+static int
 net_loop_init(Loop *loop)
 {
     loop->flush = (struct flush_list){.flush = transport_flush_all};
+    loop->net = PyMem_Calloc(1, sizeof *loop->net);
+    if (loop->net == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static void
+net_loop_close(Loop *loop)
+{
+    if (loop->net != NULL) {
+        PyMem_Free(loop->net->datagrams);
+        loop->net->datagrams = NULL;
+    }
 }
 
 static int
 net_send_all(Loop *loop)
 {
-    DatagramTransport *u = loop->datagrams == NULL ? NULL : loop->datagrams->owner;
+    const struct udp_batch *b = loop->net->datagrams;
+    DatagramTransport *u = b == NULL ? NULL : b->owner;
     int rc = 0;
     if (u != NULL) {
         Py_INCREF(u);
@@ -41,7 +57,16 @@ net_loop_clear(Loop *loop)
         link->next = NULL;
         Py_DECREF(CONTAINER_OF(link, Transport, flush));
     }
-    tls_loop_clear(loop);
+    if (loop->net != NULL) {
+        tls_loop_clear(loop);
+    }
+    net_loop_close(loop);
+}
+
+static void
+net_loop_free(Loop *loop)
+{
+    PyMem_Free(loop->net);
 }
 
 static PyObject *

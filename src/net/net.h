@@ -13,8 +13,11 @@
 #include "net/udp.h"
 
 static int net_register(PyObject *module, struct state *st) MUST_CHECK;
-static void net_loop_init(Loop *loop);
-static void net_loop_clear(Loop *loop); /* what was still to be flushed is dropped */
+/* The loop's life: it is made, closed, cleared before its end (what was still to be flushed is dropped), freed. */
+static int net_loop_init(Loop *loop) MUST_CHECK;
+static void net_loop_close(Loop *loop);
+static void net_loop_clear(Loop *loop);
+static void net_loop_free(Loop *loop);
 /* Send what waits for the end of a pass or a burst, at once.  0, or -1 with SystemExit or KeyboardInterrupt set. */
 static int net_send_all(Loop *loop) MUST_CHECK;
 

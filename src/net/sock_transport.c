@@ -43,7 +43,7 @@ sock_on_no_data(Transport *t, ssize_t n)
     }
     if (n < 0 && sock_would_block(n)) {
         if (t->reads_first) {
-            loop->patient_connections = SOCK_PATIENT_CONNECTIONS;
+            loop->net->patient_connections = SOCK_PATIENT_CONNECTIONS;
         }
         return 0;
     }
@@ -260,12 +260,12 @@ static int
 sock_start_reading(Transport *t)
 {
     Loop *loop = t->loop;
-    if (t->reads_first && loop->patient_connections == 0 && !t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
+    if (t->reads_first && loop->net->patient_connections == 0 && !t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
         t->read_watched = true;
         return loop_ready_push(loop, sock_on_first_read, (PyObject *)t, NULL);
     }
     if (t->reads_first) {
-        loop->patient_connections -= loop->patient_connections > 0;
+        loop->net->patient_connections -= loop->net->patient_connections > 0;
         t->reads_first = false;
     }
     return transport_start_reading(t);

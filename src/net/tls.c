@@ -48,8 +48,8 @@ tls_load(struct state *st)
 static void
 tls_loop_clear(Loop *loop)
 {
-    tls_direct_free_shared(loop->st, loop->tls_output);
-    loop->tls_output = NULL;
+    tls_direct_free_shared(loop->st, loop->net->tls_output);
+    loop->net->tls_output = NULL;
 }
 
 /* ---- the connection's context */

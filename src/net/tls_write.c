@@ -193,7 +193,7 @@ tls_write_flush(TLSProtocol *p)
     Loop *loop = p->loop;
     p->writing = true;
     p->n_busy++;
-    p->engine.ops->start_writing(&p->engine, &loop->tls_output);
+    p->engine.ops->start_writing(&p->engine, &loop->net->tls_output);
     do {
         if (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING) {
             rc = tls_write_encrypt(p);
@@ -202,7 +202,7 @@ tls_write_flush(TLSProtocol *p)
             rc = TLS_ERROR;
         }
     } while (rc != TLS_ERROR && tls_write_has_more(p, rc > 0));
-    p->engine.ops->stop_writing(&p->engine, &loop->tls_output);
+    p->engine.ops->stop_writing(&p->engine, &loop->net->tls_output);
     p->writing = false;
     p->n_busy--;
     if (UNLIKELY(rc == TLS_ERROR)) {

@@ -22,6 +22,7 @@
 #define ASYNCLOOP_NET_TRANSPORT_H
 
 #include "net/address.h"
+#include "net/loop_state.h"
 #include "net/outq.h"
 #include "net/protocol.h"
 

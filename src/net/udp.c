@@ -311,7 +311,7 @@ udp_port_bit(const void *address, size_t n_bytes)
 static inline void
 udp_note_sent(DatagramTransport *u, uint64_t port_bit)
 {
-    if (u->reading && (port_bit & u->base.loop->datagram_ports) == 0) {
+    if (u->reading && (port_bit & u->base.loop->net->datagram_ports) == 0) {
         u->sent_elsewhere = true;
     }
     else {
@@ -600,7 +600,7 @@ udp_look_at_socket(DatagramTransport *u)
     u->is_connected = is_connected > 0;
     u->segment_max = u->is_native && u->family != AF_UNIX && sock_can_segment(t->fd) ? UINT16_MAX : 0;
     if (u->family != AF_UNIX) {
-        t->loop->datagram_ports |= udp_port_bit(t->name.bytes, t->name.n_bytes);
+        t->loop->net->datagram_ports |= udp_port_bit(t->name.bytes, t->name.n_bytes);
     }
     return is_connected < 0 ? -1 : 0;
 }

@@ -7,7 +7,7 @@
  *
  * Receiving: asyncio takes one datagram a pass.  So does this, but where the pass would only poll again (nothing is ready, due or to be flushed
  * since, and nothing was sent that this loop itself could hear), the next datagram is taken at once: up to UDP_READS_MAX per event, in the order
- * asyncio would give.  Heard on this loop is what goes to a port in loop->datagram_ports; AF_UNIX always may be.  A try that finds nothing is
+ * asyncio would give.  Heard on this loop is what goes to a port in loop->net->datagram_ports; AF_UNIX always may be.  A try that finds nothing is
  * a lost system call, so after one the next UDP_SINGLE_READS events do not try.  Of Internet sockets several are taken in one system call; what must wait
  * for its pass waits in the inbox.
  *

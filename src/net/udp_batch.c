@@ -19,18 +19,19 @@ udp_batch_enter(DatagramTransport *u)
     if (UNLIKELY(loop->state != LOOP_RUNNING)) { /* a call of _read_ready(): the protocol could close the loop, which frees the batch */
         return false;
     }
-    if (UNLIKELY(loop->datagrams == NULL)) {
-        loop->datagrams = PyMem_Malloc(sizeof(struct udp_batch));
-        if (loop->datagrams == NULL) {
+    struct udp_batch *b = loop->net->datagrams;
+    if (UNLIKELY(b == NULL)) {
+        b = loop->net->datagrams = PyMem_Malloc(sizeof *b);
+        if (b == NULL) {
             return false;
         }
-        memset(loop->datagrams, 0, offsetof(struct udp_batch, room));
+        memset(b, 0, offsetof(struct udp_batch, room));
     }
-    if (loop->datagrams->owner != NULL) {
+    if (b->owner != NULL) {
         return false;
     }
-    loop->datagrams->owner = u;
-    loop->datagrams->started = clock_now();
+    b->owner = u;
+    b->started = clock_now();
     return true;
 }
 
@@ -38,20 +39,20 @@ static int
 udp_batch_leave(DatagramTransport *u)
 {
     int rc = udp_batch_flush(u);
-    u->base.loop->datagrams->owner = NULL;
+    u->base.loop->net->datagrams->owner = NULL;
     return rc;
 }
 
 static inline bool
 udp_batch_is_late(const DatagramTransport *u)
 {
-    return clock_now() - u->base.loop->datagrams->started > UDP_BURST_LONGEST_S;
+    return clock_now() - u->base.loop->net->datagrams->started > UDP_BURST_LONGEST_S;
 }
 
 static inline bool
 udp_batch_gathers(const DatagramTransport *u)
 {
-    const struct udp_batch *b = u->base.loop->datagrams;
+    const struct udp_batch *b = u->base.loop->net->datagrams;
     return b != NULL && b->owner == u && !b->is_flushing && (b->n_out > 0 || udp_batch_has_more(u)) && !transport_socket_is_held(&u->base);
 }
 
@@ -101,7 +102,7 @@ udp_batch_inbox(DatagramTransport *u)
 static int
 udp_batch_keep(DatagramTransport *u, uint32_t n)
 {
-    struct udp_batch *b = u->base.loop->datagrams;
+    struct udp_batch *b = u->base.loop->net->datagrams;
     struct udp_inbox *inbox = udp_batch_inbox(u);
     if (inbox == NULL) {
         return -1;
@@ -142,7 +143,7 @@ udp_batch_take(DatagramTransport *u, PyObject **data, PyObject **sender)
 static int
 udp_batch_receive(DatagramTransport *u, PyObject **data, PyObject **sender, bool *is_last)
 {
-    struct udp_batch *b = u->base.loop->datagrams;
+    struct udp_batch *b = u->base.loop->net->datagrams;
     for (int i = 0; i < UDP_BATCH_MAX; i++) {
         b->parts[i] = (struct iovec){b->room[i], UDP_INTERNET_MAX};
         b->heads[i].msg_hdr = (struct msghdr){
@@ -205,7 +206,7 @@ udp_batch_schedule(DatagramTransport *u)
 static int
 udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw, socklen_t n_raw)
 {
-    struct udp_batch *b = u->base.loop->datagrams;
+    struct udp_batch *b = u->base.loop->net->datagrams;
     struct udp_outgoing *o = &b->out[b->n_out];
     if (raw == NULL || !address_keep(&o->raw, raw, n_raw)) {
         o->raw.n_bytes = 0;
@@ -357,7 +358,7 @@ udp_batch_queue_rest(DatagramTransport *u, struct udp_batch *b, uint32_t at)
 static int
 udp_batch_flush(DatagramTransport *u)
 {
-    struct udp_batch *b = u->base.loop->datagrams;
+    struct udp_batch *b = u->base.loop->net->datagrams;
     int errors[UDP_BATCH_MAX] = {0}, rc = 0;
     if (b == NULL || b->owner != u || b->n_out == 0) {
         return 0;
