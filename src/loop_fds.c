@@ -76,7 +76,7 @@ loop_fds_number(Loop *loop, PyObject *file)
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
         return -1;
     }
-    if (net_check_fd_free(loop, (int)fd, file) < 0) {
+    if (transport_check_fd_free(loop, (int)fd, file) < 0) {
         return -1;
     }
     return (int)fd;

@@ -260,10 +260,10 @@ handle_report(Handle *h)
         || PyDict_SetItem(context, st->str.exception, exception) < 0 || PyDict_SetItem(context, st->str.handle, (PyObject *)h) < 0
         || (h->flags & HANDLE_HAS_SOURCE
             && PyDict_SetItem(context, st->str.source_traceback, handle_slots(h)[h->n_slots - 1]) < 0)) {
-        goto error;
+        goto end;
     }
     done = PyObject_CallMethodOneArg((PyObject *)h->loop, st->str.call_exception_handler, context);
-error:
+end:
     Py_DECREF(exception);
     Py_XDECREF(callback);
     Py_XDECREF(args);

@@ -642,7 +642,7 @@ loop_install_asyncgen_hooks(Loop *loop)
     PyObject *firstiter = NULL, *finalizer = NULL, *done = NULL;
     if (saved == NULL || (firstiter = PyObject_GetAttr(self, st->str._asyncgen_firstiter_hook)) == NULL
         || (finalizer = PyObject_GetAttr(self, st->str._asyncgen_finalizer_hook)) == NULL) {
-        goto error;
+        goto end;
     }
     done = PyObject_CallFunctionObjArgs(st->set_asyncgen_hooks, firstiter, finalizer, NULL);
     if (done != NULL) {
@@ -650,7 +650,7 @@ loop_install_asyncgen_hooks(Loop *loop)
             Py_XSETREF(loop->saved_hooks[i], Py_NewRef(PyStructSequence_GET_ITEM(saved, i)));
         }
     }
-error:
+end:
     Py_XDECREF(saved);
     Py_XDECREF(firstiter);
     Py_XDECREF(finalizer);

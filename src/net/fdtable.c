@@ -2,7 +2,7 @@
 #include "net/fdtable.h"
 
 struct fdtable {
-    Transport **entries;
+    struct Transport **entries;
     uint32_t n;
 };
 
@@ -38,7 +38,7 @@ fdtable_of(struct state *st)
 }
 
 static void
-fdtable_set(struct state *st, int fd, Transport *t)
+fdtable_set(struct state *st, int fd, struct Transport *t)
 {
     struct fdtable *table = fdtable_of(st);
     if (table == NULL || fd < 0) {
@@ -49,7 +49,7 @@ fdtable_set(struct state *st, int fd, Transport *t)
         while (n <= (uint32_t)fd) {
             n *= 2;
         }
-        Transport **entries = PyMem_Realloc(table->entries, n * sizeof(*entries));
+        struct Transport **entries = PyMem_Realloc(table->entries, n * sizeof(*entries));
         if (entries == NULL) {
             return;
         }
@@ -61,7 +61,7 @@ fdtable_set(struct state *st, int fd, Transport *t)
 }
 
 static void
-fdtable_unset(struct state *st, int fd, Transport *t)
+fdtable_unset(struct state *st, int fd, struct Transport *t)
 {
     struct fdtable *table = fdtable_of(st);
     if (table != NULL && fd >= 0 && (uint32_t)fd < table->n && table->entries[fd] == t) {
@@ -69,7 +69,7 @@ fdtable_unset(struct state *st, int fd, Transport *t)
     }
 }
 
-static Transport *
+static struct Transport *
 fdtable_get_borrowed(struct state *st, int fd)
 {
     struct fdtable *table = fdtable_of(st);

@@ -5,11 +5,13 @@
 #ifndef ASYNCLOOP_NET_FDTABLE_H
 #define ASYNCLOOP_NET_FDTABLE_H
 
-#include "net/transport.h"
+#include "core/state.h"
+
+struct Transport;
 
 static int fdtable_register(struct state *st) MUST_CHECK;
-static void fdtable_set(struct state *st, int fd, Transport *t);
-static void fdtable_unset(struct state *st, int fd, Transport *t);
-static Transport *fdtable_get_borrowed(struct state *st, int fd);
+static void fdtable_set(struct state *st, int fd, struct Transport *t);
+static void fdtable_unset(struct state *st, int fd, struct Transport *t);
+static struct Transport *fdtable_get_borrowed(struct state *st, int fd);
 
 #endif

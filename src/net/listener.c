@@ -240,7 +240,7 @@ Loop__start_listening(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
     if (l == NULL) {
         return NULL;
     }
-    timer_init(&l->timer, TIMER_KIND_NET);
+    timer_init(&l->timer, TIMER_KIND_LISTENER);
     l->sock = Py_NewRef(args[0]);
     l->factory = Py_NewRef(args[1]);
     l->server = args[2] == Py_None ? NULL : (Server *)Py_NewRef(args[2]);
@@ -345,7 +345,7 @@ static PyType_Spec Listener_spec = {
 static int
 listener_register(PyObject *module, struct state *st)
 {
-    st->timer_kinds[TIMER_KIND_NET].on_due = listener_on_retry;
-    st->timer_kinds[TIMER_KIND_NET].offset = offsetof(Listener, timer);
+    st->timer_kinds[TIMER_KIND_LISTENER].on_due = listener_on_retry;
+    st->timer_kinds[TIMER_KIND_LISTENER].offset = offsetof(Listener, timer);
     return state_add_type(module, &st->Listener_type, &Listener_spec, NULL, false);
 }

@@ -70,32 +70,6 @@ net_loop_free(Loop *loop)
 }
 
 static PyObject *
-net_transport_of_fd_borrowed(Loop *loop, int fd)
-{
-    Transport *t = fdtable_get_borrowed(loop->st, fd);
-    /* during a sendfile the descriptor belongs to who sends, as in asyncio */
-    if (t == NULL || t->loop != loop || t->closing || t->empty_waiter != NULL) {
-        return NULL;
-    }
-    if (UNLIKELY(transport_check_fd(t) < 0)) { /* closed behind the transport: the number is somebody else's by now */
-        PyErr_Clear();
-        return NULL;
-    }
-    return (PyObject *)t;
-}
-
-static COLD int
-net_check_fd_free(Loop *loop, int fd, PyObject *shown)
-{
-    PyObject *t = net_transport_of_fd_borrowed(loop, fd);
-    if (t == NULL) {
-        return 0;
-    }
-    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", shown, t);
-    return -1;
-}
-
-static PyObject *
 Loop__ensure_fd_no_transport(PyObject *self, PyObject *file)
 {
     Loop *loop = (Loop *)self;
@@ -110,7 +84,7 @@ Loop__ensure_fd_no_transport(PyObject *self, PyObject *file)
         }
         return NULL;
     }
-    if (net_check_fd_free(loop, fd, file) < 0) {
+    if (transport_check_fd_free(loop, fd, file) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -190,7 +164,7 @@ Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int fd = python_socket_fd(st, sock);
-    if (PyErr_Occurred() || net_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(given, &context) < 0) {
+    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(given, &context) < 0) {
         return NULL;
     }
     Transport *t = sock_transport_open(loop, fd, sock, protocol, context, waiter == Py_None ? NULL : waiter);
@@ -218,7 +192,7 @@ Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int fd = python_socket_fd(loop->st, sock);
-    if (PyErr_Occurred() || net_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(Py_None, &context) < 0) {
+    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(Py_None, &context) < 0) {
         return NULL;
     }
     Transport *t = udp_open(loop, fd, sock, protocol, address, context, waiter == Py_None ? NULL : waiter);

@@ -21,10 +21,6 @@ static void net_loop_free(Loop *loop);
 /* Send what waits for the end of a pass or a burst, at once.  0, or -1 with SystemExit or KeyboardInterrupt set. */
 static int net_send_all(Loop *loop) MUST_CHECK;
 
-/* The live transport of this loop that uses fd, or NULL: add_reader and sock_* refuse its descriptor. Borrowed. */
-static PyObject *net_transport_of_fd_borrowed(Loop *loop, int fd);
-static int net_check_fd_free(Loop *loop, int fd, PyObject *shown) MUST_CHECK;
-
 static PyObject *Loop__ensure_fd_no_transport(PyObject *self, PyObject *file);
 static PyObject *Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs);

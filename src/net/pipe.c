@@ -4,7 +4,6 @@
 #include "core/context.h"
 #include "core/log.h"
 #include "core/raise.h"
-#include "net/sock_transport.h"
 #include "plain/file.h"
 
 /* ---- reports */
@@ -304,7 +303,7 @@ pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         rc = -1; /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
     }
     context_leave(loop, &p->base.context);
-    if (waiter != NULL && sock_wake_waiter(loop, waiter) < 0) {
+    if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
         rc = -1;
     }
     if (raised != NULL) {
@@ -419,7 +418,7 @@ pipe_init(Pipe *p, PyObject *file, PyObject *protocol, PyObject *extra)
         return raise_errno(-EBADF);
     }
     p->base.fd = (int)fd;
-    if (pipe_check_kind(p) < 0 || sock_check_protocol(st, protocol) < 0 || protocol_set(st, &p->base.protocol, protocol) < 0) {
+    if (pipe_check_kind(p) < 0 || protocol_check(st, protocol) < 0 || protocol_set(st, &p->base.protocol, protocol) < 0) {
         return -1;
     }
     return context_copy_current(&p->base.context);

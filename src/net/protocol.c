@@ -29,6 +29,14 @@ protocol_find_sink(const struct state *st, const PyTypeObject *type)
 }
 
 static int
+protocol_check(struct state *st, PyObject *object)
+{
+    PyObject *method = PyObject_GetAttr(object, st->str.connection_made);
+    Py_XDECREF(method);
+    return method == NULL ? -1 : 0;
+}
+
+static int
 protocol_set(struct state *st, struct protocol *p, PyObject *object)
 {
     int is_buffered = PyObject_IsInstance(object, st->BufferedProtocol);

@@ -39,6 +39,8 @@ struct protocol {
 /* Objects of exactly this type are sinks from now on. */
 static inline void protocol_register_sink(struct state *st, PyTypeObject *type, const struct sink *sink);
 
+/* What is no protocol fails when the transport is made, not in a later pass: asyncio looks connection_made up then. */
+static int protocol_check(struct state *st, PyObject *object) MUST_CHECK;
 static int protocol_set(struct state *st, struct protocol *p, PyObject *object) MUST_CHECK;
 static void protocol_clear(struct protocol *p);
 

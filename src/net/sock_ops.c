@@ -336,9 +336,9 @@ sock_op_wait(SockOp *op)
     if (loop_check_closed(loop) < 0) {
         return -1;
     }
-    if (UNLIKELY(net_transport_of_fd_borrowed(loop, op->fd) != NULL)) {
+    if (UNLIKELY(transport_of_fd_borrowed(loop, op->fd) != NULL)) {
         PyObject *shown = PyLong_FromLong(op->fd);
-        int rc = shown == NULL ? -1 : net_check_fd_free(loop, op->fd, shown);
+        int rc = shown == NULL ? -1 : transport_check_fd_free(loop, op->fd, shown);
         Py_XDECREF(shown);
         return rc;
     }

@@ -324,16 +324,6 @@ sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
 
 /* ---- the first entry */
 
-/* asyncio's futures._set_result_unless_cancelled(waiter, None). */
-static int
-sock_wake_waiter(Loop *loop, PyObject *waiter)
-{
-    if (LIKELY(future_wake_any(loop->st, waiter, loop->st->str.cancelled, Py_None, NULL) >= 0)) {
-        return 0;
-    }
-    return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
-}
-
 static int
 sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
@@ -352,7 +342,7 @@ sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         rc = -1;
     }
     context_leave(loop, &t->context);
-    if (waiter != NULL && sock_wake_waiter(loop, waiter) < 0) {
+    if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
         rc = -1;
     }
     if (raised != NULL) {
@@ -361,19 +351,10 @@ sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
     return rc;
 }
 
-/* What is no protocol fails now, not in a later pass: asyncio looks connection_made up when it makes the transport. */
-static int
-sock_check_protocol(struct state *st, PyObject *protocol)
-{
-    PyObject *method = PyObject_GetAttr(protocol, st->str.connection_made);
-    Py_XDECREF(method);
-    return method == NULL ? -1 : 0;
-}
-
 static Transport *
 sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *context, PyObject *waiter)
 {
-    if (sock_check_protocol(loop->st, protocol) < 0) {
+    if (protocol_check(loop->st, protocol) < 0) {
         Py_XDECREF(context);
         return NULL;
     }

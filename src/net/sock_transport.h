@@ -17,9 +17,6 @@
 /* As transport_new, and start it in the next pass.  waiter: a future to be given None then, or NULL. */
 static Transport *sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *context, PyObject *waiter);
 
-/* For other transports: set_result(None) on who waits for a connection, unless it is cancelled; and fail early with what is no protocol. */
-static int sock_wake_waiter(Loop *loop, PyObject *waiter) MUST_CHECK;
-static int sock_check_protocol(struct state *st, PyObject *protocol) MUST_CHECK;
 /* Ready entry: the first one of a connection. */
 static int sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter);
 

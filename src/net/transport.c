@@ -69,6 +69,15 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     return t;
 }
 
+static int
+transport_wake_opener(Loop *loop, PyObject *waiter)
+{
+    if (LIKELY(future_wake_any(loop->st, waiter, loop->st->str.cancelled, Py_None, NULL) >= 0)) {
+        return 0;
+    }
+    return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
+}
+
 /* ---- the descriptor */
 
 static inline bool
@@ -85,6 +94,32 @@ transport_check_fd(Transport *t)
     }
     PyErr_Clear();
     return raise_errno(-EBADF);
+}
+
+static PyObject *
+transport_of_fd_borrowed(Loop *loop, int fd)
+{
+    Transport *t = fdtable_get_borrowed(loop->st, fd);
+    /* during a sendfile the descriptor belongs to who sends, as in asyncio */
+    if (t == NULL || t->loop != loop || t->closing || t->empty_waiter != NULL) {
+        return NULL;
+    }
+    if (UNLIKELY(transport_check_fd(t) < 0)) { /* closed behind the transport: the number is somebody else's by now */
+        PyErr_Clear();
+        return NULL;
+    }
+    return (PyObject *)t;
+}
+
+static COLD int
+transport_check_fd_free(Loop *loop, int fd, PyObject *shown)
+{
+    PyObject *t = transport_of_fd_borrowed(loop, fd);
+    if (t == NULL) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", shown, t);
+    return -1;
 }
 
 /* A closed Python socket: what there is to show after the end. */

@@ -69,6 +69,8 @@ typedef struct Transport {
 
 /* type: Transport's, or one whose struct begins with a Transport.  fd is owned by the transport from here on, unless sock is given.  context is stolen (NULL: the empty one).  On failure fd is not closed. */
 static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock, PyObject *protocol, PyObject *context);
+/* The transport has begun: asyncio's futures._set_result_unless_cancelled(waiter, None), for the future of whoever opens it. */
+static int transport_wake_opener(Loop *loop, PyObject *waiter) MUST_CHECK;
 static int transport_register(PyObject *module, struct state *st) MUST_CHECK;
 static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, const struct sockaddr_storage *address,
                                socklen_t n_bytes) MUST_CHECK;
@@ -76,6 +78,9 @@ static int transport_set_extra(Transport *t, PyObject *name, PyObject *value) MU
 static inline bool transport_is_reading(const Transport *t);
 /* EBADF when the Python socket was closed behind our back. */
 static inline int transport_check_fd(Transport *t) MUST_CHECK;
+/* The live transport of this loop that uses fd, or NULL: add_reader and sock_* refuse its descriptor. Borrowed. */
+static PyObject *transport_of_fd_borrowed(Loop *loop, int fd);
+static int transport_check_fd_free(Loop *loop, int fd, PyObject *shown) MUST_CHECK; /* asyncio's RuntimeError when there is one */
 static PyObject *transport_socket(Transport *t);                 /* the TransportSocket */
 static inline bool transport_socket_is_held(const Transport *t);  /* by anybody else: the program may use it by itself */
 static PyObject *transport_python_socket_borrowed(Transport *t); /* made when first asked for */
@@ -117,8 +122,5 @@ static int transport_fatal_error(Transport *t, const char *message) MUST_CHECK;
 static int transport_report_error(Transport *t, const char *message, PyObject *exception, bool is_quiet) MUST_CHECK;
 static int transport_lose(Transport *t, PyObject *exception) MUST_CHECK; /* the end itself, now; only from ready entries */
 static void transport_settle_empty_waiter(Transport *t, PyObject *exception); /* NULL: success. keeps a raised exception */
-
-static PyObject *net_transport_of_fd_borrowed(Loop *loop, int fd);
-static int net_check_fd_free(Loop *loop, int fd, PyObject *shown) MUST_CHECK; /* asyncio's RuntimeError when a transport uses fd */
 
 #endif

@@ -4,8 +4,6 @@
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
-#include "net/fdtable.h"
-#include "net/server.h"
 
 #define NET_WRITELINES_GATHERS COMPAT_AT_LEAST(3, 12) /* before, writelines(list) is write(b''.join(list)) */
 #define NET_WRITELINES_COUNTS_FIRST COMPAT_AT_LEAST(3, 14) /* after the end nobody looks at the items (3.12, 3.13: AttributeError) */

@@ -609,7 +609,7 @@ static Transport *
 udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *address, PyObject *context, PyObject *waiter)
 {
     static const struct transport_ops ops = {udp_on_readable, udp_on_writable, "socket.send() raised exception."};
-    int has_address = sock_check_protocol(loop->st, protocol) < 0 ? -1 : PyObject_IsTrue(address);
+    int has_address = protocol_check(loop->st, protocol) < 0 ? -1 : PyObject_IsTrue(address);
     if (has_address < 0) {
         Py_XDECREF(context);
         return NULL;

@@ -501,18 +501,18 @@ future_call_slowly(PyObject *type, PyObject *const *args, size_t nargsf, PyObjec
     Py_ssize_t n_args = PyVectorcall_NARGS(nargsf);
     PyObject *tuple = PyTuple_New(n_args), *kwargs = PyDict_New(), *result = NULL;
     if (tuple == NULL || kwargs == NULL) {
-        goto error;
+        goto end;
     }
     for (Py_ssize_t i = 0; i < n_args; i++) {
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
     }
     for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
         if (PyDict_SetItem(kwargs, PyTuple_GET_ITEM(kwnames, i), args[n_args + i]) < 0) {
-            goto error;
+            goto end;
         }
     }
     result = PyType_Type.tp_call(type, tuple, kwargs);
-error:
+end:
     Py_XDECREF(tuple);
     Py_XDECREF(kwargs);
     return result;
