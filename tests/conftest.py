@@ -50,6 +50,12 @@ def pytest_report_header(config):
     return f"loop under test: {sidebyside.subject.__name__} from {sidebyside.subject.__file__}"
 
 
+def pytest_terminal_summary(terminalreporter):
+    late = [run for run in sidebyside.matched_runs if run[2] > 1]
+    for scenario, kit, number in late:
+        terminalreporter.write_line(f"{scenario} on {kit} was equal to run {number} of asyncio's, whose runs differ from each other")
+
+
 def freeze():
     """What is there now never dies: later collections need not look at it, and there are many of them."""
     gc.collect()

@@ -1,4 +1,4 @@
-"""The loops under test, and the classes used on them.  No pytest here: child processes import it too.
+"""The loops under test, the classes used on them, and what many tests need.  No pytest here: child processes import it too.
 
 The oracle is asyncio's loop with asyncio's classes; the kits compared with it are ours (our loop, our classes), our classes on
 asyncio's loop, and asyncio's classes on our loop.
@@ -9,6 +9,7 @@ notice a difference?).
 import asyncio
 import importlib
 import os
+import time
 import warnings
 
 SUBJECT = os.environ.get("ASYNCLOOP_TEST_SUBJECT", "asyncloop")
@@ -53,3 +54,54 @@ OUR_CLASSES = Kit("our_classes", asyncio, subject)
 NATIVE_CLASSES = Kit("native_classes", subject, asyncio)
 KITS = {kit.name: kit for kit in (ORACLE, OURS, OUR_CLASSES, NATIVE_CLASSES)}
 MIXED = ("asyncloop", "our_classes", "native_classes")
+
+
+async def until(condition, what="the condition"):
+    """Waits for something that an event of the loop brings about."""
+    end = time.monotonic() + 20 * PATIENCE  # less than the watchdog of conftest.py
+    while not condition():
+        assert time.monotonic() < end, f"{what} never came true"
+        await asyncio.sleep(0.001)
+
+
+class Recorder(asyncio.BaseProtocol):
+    """What the tests' protocols have in common: they say what happens to them, and keep their transport and whether it was lost."""
+
+    def __init__(self, say=lambda *what: None):
+        self.say = say
+        self.lost = False
+        self.transport = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.say("made")
+
+    def pause_writing(self):
+        self.say("pause")
+
+    def resume_writing(self):
+        self.say("resume")
+
+    def connection_lost(self, exc):
+        self.lost = True
+        self.say("lost", exc)
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes in, and closes at the end of it."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    """Sends back what comes in."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, addr):
+        self.transport.sendto(data, addr)

@@ -10,20 +10,12 @@ import socket
 import ssl
 
 import certs
-from kits import KINDS  # noqa: F401
+import kits
+from kits import KINDS, Echo, until  # noqa: F401
 from sidebyside import PATIENCE
 
 LONG = 20 * PATIENCE  # less than the watchdog of conftest.py
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
-
-
-async def until(condition, what="the condition"):
-    """Waits for what an event of the loop brings about."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + LONG
-    while not condition():
-        assert loop.time() < end, f"{what} never came true"
-        await asyncio.sleep(0.001)
 
 
 async def soon(awaitable):
@@ -46,18 +38,15 @@ def run_quiet(loop, coro):
     return result
 
 
-class Recorder(asyncio.Protocol):
+class Recorder(kits.Recorder, asyncio.Protocol):
     """Keeps what it is told.  `say` gets the calls, not the data: pieces differ from run to run."""
 
     def __init__(self, say=lambda *what: None, on_data=None):
-        self.say, self.on_data = say, on_data
+        super().__init__(say)
+        self.on_data = on_data
         self.data = bytearray()
-        self.eof = self.lost = False
-        self.exc = self.transport = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.say("made")
+        self.eof = False
+        self.exc = None
 
     def data_received(self, data):
         assert type(data) is bytes and data
@@ -69,31 +58,21 @@ class Recorder(asyncio.Protocol):
         self.eof = True
         self.say("eof")
 
-    def pause_writing(self):
-        self.say("pause")
-
-    def resume_writing(self):
-        self.say("resume")
-
     def connection_lost(self, exc):
         assert not self.lost
         self.lost, self.exc = True, exc
         self.say("lost", fact(exc))
 
 
-class Buffered(asyncio.BufferedProtocol):
+class Buffered(kits.Recorder, asyncio.BufferedProtocol):
     """A Recorder that lends a buffer."""
 
     def __init__(self, say=lambda *what: None, size=1000):
-        self.say = say
+        super().__init__(say)
         self.buffer = bytearray(size)
         self.data = bytearray()
-        self.eof = self.lost = False
-        self.exc = self.transport = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.say("made")
+        self.eof = False
+        self.exc = None
 
     def get_buffer(self, hint):
         return memoryview(self.buffer)  # of a bytearray asyncio's TLS would fill a copy
@@ -102,8 +81,7 @@ class Buffered(asyncio.BufferedProtocol):
         assert 0 < n <= len(self.buffer)
         self.data += self.buffer[:n]
 
-    eof_received = Recorder.eof_received
-    pause_writing, resume_writing, connection_lost = Recorder.pause_writing, Recorder.resume_writing, Recorder.connection_lost
+    eof_received, connection_lost = Recorder.eof_received, Recorder.connection_lost
 
 
 def socket_pair(family="tcp"):

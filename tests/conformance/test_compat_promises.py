@@ -16,8 +16,9 @@ import sys
 
 import pytest
 
+from kits import until
 from sidebyside import OURS, same
-from test_tcp import Recorder, connected, until
+from test_tcp import Recorder, connected
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
+from kits import until
 from sidebyside import OURS, same
 from test_server import on, serve
-from test_tcp import Buffered, Recorder, receive_all, until
+from test_tcp import Buffered, Recorder, receive_all
 
 
 class Talkative(Recorder):

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from sidebyside import OURS, same
-from test_tcp import until
+from kits import until
 
 
 class Reader(asyncio.Protocol):

@@ -11,9 +11,10 @@ import pytest
 
 import certs
 import tls_peers
+from kits import until
 from sidebyside import KITS, compare
 from test_streams import of
-from test_tcp import tcp_pair, until
+from test_tcp import tcp_pair
 from tls_peers import Peer, linked
 
 SIZES = [1, 4096, 4097, 6000, 60_000, 65_536, 100_000, 262_144, 300_000]

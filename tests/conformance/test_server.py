@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
+from kits import until
 from sidebyside import OURS, same
-from test_tcp import Recorder, closed, connected, in_thread, receive_all, receive_n, tcp_pair, until
+from test_tcp import Recorder, closed, connected, in_thread, receive_all, receive_n, tcp_pair
 
 
 def on(kit, main):

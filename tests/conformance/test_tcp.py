@@ -12,30 +12,19 @@ import weakref
 
 import pytest
 
-from sidebyside import OURS, PATIENCE, same
+import kits
+from kits import until
+from sidebyside import OURS, same
 
 
-async def until(condition, what="the condition"):
-    """Waits for something that an event of the loop brings about."""
-    end = time.monotonic() + 30 * PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} never came true"
-        await asyncio.sleep(0.001)
-
-
-class Recorder(asyncio.Protocol):
-    """Says what happens to it; what comes in is joined, as the pieces differ from run to run."""
+class Recorder(kits.Recorder, asyncio.Protocol):
+    """What comes in is joined, as the pieces differ from run to run."""
 
     def __init__(self, say=lambda *what: None, keep_open=False):
-        self.say = say
+        super().__init__(say)
         self.keep_open = keep_open
         self.data = b""
-        self.eof = self.lost = False
-        self.transport = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.say("made")
+        self.eof = False
 
     def data_received(self, data):
         assert type(data) is bytes and data
@@ -45,16 +34,6 @@ class Recorder(asyncio.Protocol):
         self.eof = True
         self.say("eof")
         return self.keep_open
-
-    def pause_writing(self):
-        self.say("pause")
-
-    def resume_writing(self):
-        self.say("resume")
-
-    def connection_lost(self, exc):
-        self.lost = True
-        self.say("lost", exc)
 
 
 class Buffered(asyncio.BufferedProtocol):

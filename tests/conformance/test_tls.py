@@ -10,7 +10,7 @@ import pytest
 
 import certs
 from sidebyside import same
-from tls_peers import VERSIONS, Buffered, Peer, Recorder, both, closed, fact, linked, of_side, run_quiet, socket_pair, soon, until
+from tls_peers import VERSIONS, Buffered, Echo, Peer, Recorder, both, closed, fact, linked, of_side, run_quiet, socket_pair, soon, until
 
 
 ours_only = pytest.mark.parametrize("kit", ["asyncloop"], indirect=True)
@@ -99,14 +99,6 @@ def test_a_context_may_make_objects_of_its_own_class(kit, loop, side):
             transport.abort()
             await until(lambda: protocol.lost)
     run_quiet(loop, main())
-
-
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def data_received(self, data):
-        self.transport.write(data)
 
 
 @pytest.mark.parametrize("family", ["tcp", "unix"])

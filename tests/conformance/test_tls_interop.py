@@ -11,7 +11,7 @@ import pytest
 
 import certs
 from sidebyside import KITS, PATIENCE
-from tls_peers import KINDS, LONG, VERSIONS, Buffered, Recorder, run_quiet, soon, until
+from tls_peers import KINDS, LONG, VERSIONS, Buffered, Echo, Recorder, run_quiet, soon, until
 
 PATTERNS = [("ping-pong", [1, 100, 16384, 70_000]), ("bulk", [3_000_000]), ("many small", [200] * 300)]
 
@@ -19,16 +19,6 @@ PATTERNS = [("ping-pong", [1, 100, 16384, 70_000]), ("bulk", [3_000_000]), ("man
 @pytest.fixture(params=PATTERNS, ids=[name for name, _ in PATTERNS])
 def sizes(request):
     return request.param[1]
-
-
-class Echo(asyncio.Protocol):
-    """Answers with what it got, and closes when the other end does."""
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def data_received(self, data):
-        self.transport.write(data)
 
 
 class BufferedEcho(Echo, asyncio.BufferedProtocol):

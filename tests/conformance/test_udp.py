@@ -7,38 +7,25 @@ import re
 import socket
 import sys
 import tempfile
-import time
 import warnings
 import weakref
 
 import pytest
 
-from sidebyside import OURS, PATIENCE, same
+import kits
+from kits import until
+from sidebyside import OURS, same
 
 LOCAL = ("127.0.0.1", 0)
 
 
-async def until(condition, what="the condition"):
-    """Waits for something that an event of the loop brings about."""
-    end = time.monotonic() + 30 * PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} never came true"
-        await asyncio.sleep(0.001)
-
-
-class Recorder(asyncio.DatagramProtocol):
-    """Says what happens to it; keeps the datagrams."""
+class Recorder(kits.Recorder, asyncio.DatagramProtocol):
+    """Keeps the datagrams."""
 
     def __init__(self, say=lambda *what: None):
-        self.say = say
+        super().__init__(say)
         self.got = []
         self.errors = []
-        self.lost = False
-        self.transport = None
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.say("made")
 
     def datagram_received(self, data, addr):
         assert type(data) is bytes
@@ -51,16 +38,6 @@ class Recorder(asyncio.DatagramProtocol):
     def error_received(self, exc):
         self.errors.append(exc)
         self.say("error", exc)
-
-    def pause_writing(self):
-        self.say("pause")
-
-    def resume_writing(self):
-        self.say("resume")
-
-    def connection_lost(self, exc):
-        self.lost = True
-        self.say("lost", exc)
 
 
 async def endpoint(protocol=None, local_addr=LOCAL, **kw):

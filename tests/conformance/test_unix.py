@@ -12,8 +12,9 @@ import tempfile
 
 import pytest
 
+from kits import until
 from sidebyside import same
-from test_tcp import Recorder, until
+from test_tcp import Recorder
 
 HAS_CLEANUP = sys.version_info >= (3, 13)
 

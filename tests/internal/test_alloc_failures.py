@@ -150,16 +150,13 @@ def ended_pipe():
     os.write(b, b"data")
     os.close(b)
     return os.fdopen(a, "rb", 0)
-class Echo(asyncio.DatagramProtocol):
-    def connection_made(self, transport): self.transport = transport
-    def datagram_received(self, data, addr): self.transport.sendto(data, addr)
 def burst():
     import socket
     a, b = socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)
     a.bind(("127.0.0.1", 0))
     a.setblocking(False)
     b.connect(a.getsockname())
-    t = loop._make_datagram_transport(a, Echo())
+    t = loop._make_datagram_transport(a, kits.DatagramEcho())
     once()
     for i in range(10):
         b.send(b"x" * (1 + i // 4))

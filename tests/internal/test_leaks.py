@@ -17,6 +17,7 @@ import sys
 import pytest
 
 import certs
+from kits import DatagramEcho, Echo
 from sidebyside import OURS
 
 pytestmark = pytest.mark.skipif(not hasattr(sys, "gettotalrefcount"), reason="needs a debug build of Python (sys.gettotalrefcount)")
@@ -530,14 +531,6 @@ def reentered_runs(bed):
     bed.run(main())
 
 
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def data_received(self, data):
-        self.transport.write(data)
-
-
 @operation
 def tcp_protocols(bed):
     async def main():
@@ -568,20 +561,13 @@ def tcp_protocols(bed):
 
 @operation
 def datagrams(bed):
-    class Echo(asyncio.DatagramProtocol):
-        def connection_made(self, transport):
-            self.transport = transport
-
-        def datagram_received(self, data, addr):
-            self.transport.sendto(data, addr)
-
     class Client(asyncio.DatagramProtocol):
         def datagram_received(self, data, addr):
             answered.set_result(None)
 
     async def main():
         nonlocal answered
-        server, _ = await bed.loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+        server, _ = await bed.loop.create_datagram_endpoint(DatagramEcho, ("127.0.0.1", 0))
         address = server.get_extra_info("sockname")
         client, _ = await bed.loop.create_datagram_endpoint(Client, remote_addr=address)
         for _ in range(2):
@@ -602,23 +588,20 @@ def datagrams(bed):
 
 @operation
 def bursts_of_datagrams(bed):
-    class Echo(asyncio.DatagramProtocol):
+    class Stops(DatagramEcho):
         def __init__(self):
             self.n = 0
 
-        def connection_made(self, transport):
-            self.transport = transport
-
         def datagram_received(self, data, addr):
             self.n += 1
-            self.transport.sendto(data, addr)
+            super().datagram_received(data, addr)
             if self.n == 12:
                 self.transport.pause_reading()
             elif self.n == 30:
                 self.transport.close()
 
     async def main():
-        server, echo = await bed.loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+        server, echo = await bed.loop.create_datagram_endpoint(Stops, ("127.0.0.1", 0))
         clients = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(3)]
         for i in range(45):
             clients[i % 3].sendto(b"x" * (1 + i // 20), server.get_extra_info("sockname"))
