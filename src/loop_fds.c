@@ -29,7 +29,7 @@ loop_fds_note(Loop *loop, int fd, PyObject *file)
     compat_set_raised(raised);
 }
 
-/* A socket that was closed while it was watched has no number any more: the one it had; -1 when it was not watched. */
+/* A closed socket has no descriptor number any more. The number it had while it was watched, or -1 when it was not watched. */
 static COLD long
 loop_fds_former_number(Loop *loop, PyObject *file)
 {

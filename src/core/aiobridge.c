@@ -129,7 +129,7 @@ aiobridge_events_changed(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED
     return 0;
 }
 
-/* 0 also when there is no watcher left: then the names are looked at each time. */
+/* Also 0 when CPython has no dict watcher left to give; the names are then looked at each time. */
 static int
 aiobridge_watch_names(struct state *st)
 {

@@ -161,7 +161,7 @@ Function_set_doc(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-/* Only where there is no native one to read the signature from. */
+/* Used only when asyncio's function is missing, from which the signature would be read. */
 static PyObject *
 Function_get_text_signature(PyObject *self, void *Py_UNUSED(closure))
 {

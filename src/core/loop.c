@@ -20,7 +20,7 @@ enum {
     RING_FIRST_CAPACITY = 64,
     LOOP_PASSES_PER_YIELD = 61, /* while there is work, give up the GIL this often, */
     LOOP_PASSES_PER_CLOCK = 4,  /* or when the kernel's tick (1 to 10 ms) has moved, which is looked at this often */
-    LOOP_CROWD = 1024,          /* with so many entries in the ring, a thread that pushes more */
+    LOOP_CROWD = 1024,          /* with this many entries in the ring, a thread that pushes more */
     LOOP_PUSHES_PER_REST = 256, /* rests this often (a power of two) */
     LOOP_GATHERED_ENTRIES = 32,
     LOOP_GATHERED_NS = 500 * 1000, /* the first of the writes that leave together waits no longer than this and one callback, */

@@ -161,7 +161,7 @@ static PyType_Spec Twin_spec = {
     .slots = Twin_slots,
 };
 
-/* ABCMeta's __new__ instead of that of protocols' metaclass, which refuses to combine Generic with any class that is no protocol. */
+/* Use ABCMeta's __new__: the one of protocols' metaclass refuses to combine Generic with a class that is not a protocol. */
 static int
 twin_take_new(struct state *st, PyObject *abc_meta)
 {

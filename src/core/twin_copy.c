@@ -186,7 +186,7 @@ twin_without_newobj(struct state *st, PyObject *self, PyObject *reduced)
     return reduced;
 }
 
-/* object's own, of protocol 2 at least: the older way cannot make an object whose class is in C. */
+/* object.__reduce_ex__, with protocol 2 at least: the older protocols cannot make an object whose class is in C. */
 static PyObject *
 twin_reduce_ex(PyObject *self, PyObject *protocol)
 {

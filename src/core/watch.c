@@ -32,7 +32,7 @@ watch_reserve(Loop *loop, int fd)
     return 0;
 }
 
-/* What the poller should be told: one-shot only if everybody who waits is. */
+/* What the poller is to be told. One-shot only when every side that is watched is one-shot. */
 static uint32_t
 watch_mask(const struct fd_slot *slot)
 {

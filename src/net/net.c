@@ -90,7 +90,7 @@ Loop__ensure_fd_no_transport(PyObject *self, PyObject *file)
     Py_RETURN_NONE;
 }
 
-/* The context a connection's callbacks run in: the one given, or a copy of the current one. 0, and *context a slot; or -1. */
+/* The context in which a connection's callbacks run: the given one, or a copy of the current one. 0 and *context is a slot, or -1. */
 static int
 net_take_context(PyObject *given, PyObject **context)
 {

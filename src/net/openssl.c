@@ -62,7 +62,7 @@ openssl_find_functions(struct openssl *o, const char *ssl_file)
     return all;
 }
 
-/* The path of `_ssl` in text_owner; NULL, maybe with an exception, when it is built in: then nothing tells whose OpenSSL a symbol is. */
+/* The path of `_ssl`, which lives in *text_owner. NULL, maybe with an exception, when `_ssl` is built into the interpreter: then nothing tells to which OpenSSL a symbol belongs. */
 static const char *
 openssl_ssl_file(PyObject *native_module, PyObject **text_owner)
 {

@@ -65,10 +65,10 @@ struct openssl {
 #undef DECLARE
 };
 
-/* Look once; st->openssl is a capsule or None from then on.  0, or -1 with MemoryError or what importing ssl raised. */
+/* Look for libssl, the first time only. From then on st->openssl is a capsule or None.  0, or -1 with MemoryError or what importing ssl raised. */
 static int openssl_load(struct state *st) MUST_CHECK;
 static const struct openssl *openssl_of(const struct state *st); /* NULL: not to be used */
-/* Empty this thread's error queue: what somebody left there would be taken for the next call's. */
+/* Empty this thread's error queue. An error that somebody left there would pass for one of the next call. */
 static inline void openssl_forget_errors(const struct openssl *o);
 static SSL *openssl_ssl_borrowed(PyObject *native); /* of a _ssl._SSLSocket */
 

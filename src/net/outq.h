@@ -25,11 +25,11 @@ static void outq_clear(struct outq *q); /* empty and usable again */
 /* Steals bytes, also on failure; it must be exact and not empty. */
 static inline int outq_push(struct outq *q, PyObject *bytes) MUST_CHECK;
 
-/* For a sender of its own: describe the first n_max items at most. Returns how many, *n_bytes their sum; and take off what was sent. */
+/* For a caller that sends by itself. The first describes up to n_max items, returns how many, and *n_bytes is their sum; the second takes off what was sent. */
 static int outq_fill_iov(const struct outq *q, struct iovec *iov, uint32_t n_max, size_t *n_bytes);
 static void outq_advance(struct outq *q, size_t n_bytes);
 
-/* What waits, as asyncio's transports keep it, for who looks at transport._buffer: a deque of memoryviews, or one bytearray.  Copies: changing them changes nothing. */
+/* For programs that look at transport._buffer: copies of the bytes that wait, as asyncio's transports keep them, in a deque of memoryviews or one bytearray. */
 static PyObject *outq_to_deque(struct state *st, const struct outq *q);
 static PyObject *outq_to_bytearray(const struct outq *q);
 

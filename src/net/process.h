@@ -2,7 +2,7 @@
  *
  * Loop._watch_exit(pidfd, popen, callback, reap) takes a pidfd over and watches it, once: it is readable from the child's end on.  Then the pidfd is
  * closed, the child is reaped under the subprocess.Popen's own lock, as its poll() does, and callback(returncode) runs in a copy of the context in which
- * it was given.  Where the child was somebody else's to reap, reap(popen) gives the return code.  With the loop's end the pidfd is only closed.
+ * it was given.  Where somebody else has reaped the child, reap(popen) gives the return code.  When the loop ends the pidfd is only closed.
  * Making the child is asyncloop/_process.py's.
  *
  * Ownership: the loop's watch owns the ProcessWatch, which owns the descriptor.  Thread: the loop's. */

@@ -20,7 +20,7 @@
 
 static int sock_ops_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* fd is about to be closed: whoever waits to write to it fails with ConnectionError.  Never raises. */
+/* Call it before fd is closed. An operation that waits to write to it fails with ConnectionError.  Never raises. */
 static void sock_ops_evict_writer(Loop *loop, int fd);
 
 static PyObject *Loop_sock_recv(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names);

@@ -25,7 +25,7 @@ static inline const char *stream_buffer_bytes(const struct stream_buffer *b);
 static inline size_t stream_buffer_size(const struct stream_buffer *b);
 
 static inline int stream_buffer_append(struct stream_buffer *b, const char *bytes, size_t n) MUST_CHECK;
-/* The first n bytes go, or all, as a slice would have it: user code may have changed the buffer since the caller looked.  Fails only for a bytearray whose
+/* Drop the first n bytes, or all when there are fewer, as user code may have changed the buffer since the caller looked.  Fails only for a bytearray whose
  * memory somebody has exported. */
 static inline int stream_buffer_drop(struct stream_buffer *b, size_t n) MUST_CHECK;
 /* The first n bytes, taken out. New reference; on failure they stay. */
@@ -33,7 +33,7 @@ static inline PyObject *stream_buffer_take(struct stream_buffer *b, size_t n);
 
 /* The bytearray, made now if it was not shown yet. Borrowed. */
 static PyObject *stream_buffer_show_borrowed(struct stream_buffer *b);
-/* Another one, which somebody set. TypeError when it is none. */
+/* Take a bytearray that somebody has set. TypeError when it is not a bytearray. */
 static int stream_buffer_replace(struct stream_buffer *b, PyObject *bytearray) MUST_CHECK;
 static void stream_buffer_free(struct stream_buffer *b);
 

@@ -10,10 +10,10 @@
 #include "task/coro_function.h"
 
 #define STREAM_UNTIL_TAKES_TUPLE COMPAT_AT_LEAST(3, 13) /* readuntil() of several separators */
-#define STREAM_READ_TAKES_BYTES COMPAT_AT_LEAST(3, 15)  /* bytearray.take_bytes(n), not a slice: the text for an n that is no int */
+#define STREAM_READ_TAKES_BYTES COMPAT_AT_LEAST(3, 15)  /* asyncio uses bytearray.take_bytes(n) there, which has another text for an n that is not an int */
 
 enum { STREAM_START, STREAM_WAITED, STREAM_CALLED }; /* phase; CALLED: a method of self that may be overridden was awaited */
-enum { STREAM_WAIT_CALLED = 1, STREAM_ODD_NUMBER = 2 }; /* flags: what is awaited is self._wait_for_data(); slots[0] is an n that is no int */
+enum { STREAM_WAIT_CALLED = 1, STREAM_ODD_NUMBER = 2 }; /* flags: the body awaits self._wait_for_data(); slots[0] is an n that is not an int */
 
 static PySendResult stream_read_step(Coro *c, struct state *st, PyObject *value, PyObject **result);
 static PySendResult stream_readline_step(Coro *c, struct state *st, PyObject *value, PyObject **result);
@@ -120,7 +120,7 @@ stream_read_take(Coro *c, struct state *st, size_t n, PyObject **result)
     return PYGEN_RETURN;
 }
 
-/* The end came too early: what there is goes into the exception. */
+/* The end came too early. The exception gets the bytes that are there. */
 static COLD PySendResult
 stream_read_raise_incomplete(StreamReader *r, struct state *st, PyObject *expected)
 {
@@ -387,7 +387,7 @@ stream_until_measure(PyObject *separators, struct stream_match *m)
     return m->longest < 0 ? -1 : 0;
 }
 
-/* One separator that is no bytes object, or one of several. */
+/* A separator that is not a bytes object, alone or one of several. */
 static int
 stream_until_search_one(StreamReader *r, PyObject *separator, Py_ssize_t from, struct stream_match *m)
 {

@@ -180,7 +180,7 @@ PyDoc_STRVAR(StreamReader_feed_data_doc,
 "Take bytes that came: append them, wake who reads, pause the transport above twice the limit.\n\n"
 "Returns: None.  Raises: AssertionError after feed_eof().  Source: asyncio.StreamReader.");
 
-/* What is no bytes object: anything that bytearray.extend() takes. */
+/* For an object that is not bytes: anything that bytearray.extend() takes. */
 static COLD int
 stream_reader_feed_other(StreamReader *r, struct state *st, PyObject *data)
 {

@@ -139,7 +139,7 @@ tls_fail(TLSProtocol *p, const char *message)
     return PyErr_ExceptionMatches(PyExc_Exception) ? tls_fatal_error(p, message) : -1;
 }
 
-/* Tell who waits for the handshake: exception, or NULL or None for success. */
+/* Finish the future of the code that waits for the handshake: with exception, or well if that is NULL or None. */
 static int
 tls_wake_waiter(TLSProtocol *p, PyObject *exception)
 {
@@ -733,7 +733,7 @@ tls_resume_reading(TLSProtocol *p)
     return 0;
 }
 
-/* A fact about the TLS connection; NULL without an exception: name is none of these, or not known yet. */
+/* A fact about the TLS connection. NULL without an exception: there is no fact of that name, or it is not known yet. */
 static PyObject *
 tls_make_extra(TLSProtocol *p, PyObject *name)
 {

@@ -43,7 +43,7 @@
 #define TLS_LINGER_SECONDS 1.0
 
 enum tls_state { TLS_UNWRAPPED, TLS_HANDSHAKE, TLS_WRAPPED, TLS_FLUSHING, TLS_SHUTDOWN };
-/* May waiting for the peer's close_notify end early? */
+/* May the wait for the peer's close_notify end early? */
 enum tls_linger {
     TLS_LINGER_NEVER, /* no: the program gave an ssl_shutdown_timeout */
     TLS_LINGER_NOT_YET,
@@ -66,7 +66,7 @@ typedef struct TLSProtocol {
     PyObject *handshake_timeout, *shutdown_timeout; /* seconds, as given */
     struct tls_engine engine;
     struct outq backlog;
-    size_t n_held; /* the end of the backlog, written while below_full: on asyncio it would still be with the TLS layer (tls_write_settle) */
+    size_t n_held; /* the last bytes of the backlog, written while below_full; on asyncio they would still be with the TLS layer (tls_write_settle) */
     struct timer timer;
     double handshake_start; /* debug mode */
     double linger_end;      /* when waiting for the peer's close_notify ends at the latest, while TLS_LINGER_ON */
@@ -75,10 +75,10 @@ typedef struct TLSProtocol {
     uint8_t state, app_state;
     uint8_t n_busy; /* calls of the engine going on: it is not closed inside of one */
     bool server_side, handshaken, eof_received, close_sent;
-    bool has_spoken; /* or is a server.  What a client writes first leaves at once: a server in this loop hears it with the end of the handshake, as on asyncio */
+    bool has_spoken; /* or is a server.  A client's first write leaves at once, so that a server in this loop gets it with the end of the handshake, as on asyncio */
     uint8_t linger; /* enum tls_linger */
     bool reads_on;    /* an entry is to fill the next buffer of a BufferedProtocol (net/tls_read.c) */
-    bool forgettable; /* close() was called again: nobody asks for anything any more (tls_forget) */
+    bool forgettable; /* close() was called again, so the program asks for nothing any more (tls_forget) */
     bool reading_paused, writing_paused;             /* by, of the user's protocol */
     bool below_reading_paused, below_writing_paused; /* of, by the transport below */
     bool below_full;                                 /* on asyncio the transport below would have paused writing */

@@ -45,7 +45,7 @@ struct tls_engine {
     const struct tls_engine_ops *ops; /* NULL: not opened */
     const struct state *st;
     PyObject *object;                 /* ssl.SSLObject */
-    PyObject *native;                 /* its _ssl._SSLSocket; tls_portable: object itself where that is no plain SSLObject */
+    PyObject *native;                 /* its _ssl._SSLSocket; tls_portable: the object itself where that is not a plain SSLObject */
     bool exhausted;                   /* nothing fed is left to be read */
     bool ended;                       /* close_notify has come */
     union {
@@ -54,7 +54,7 @@ struct tls_engine {
             PyObject *openssl_owner; /* the capsule: an engine may outlive the module's state */
             SSL *ssl;
             struct openssl_buffer *in, *own_out, *out; /* lent to the two BIOs; out is own_out or the shared one */
-            char *rest;                                /* what in shows when no feed is going on */
+            char *rest;                                /* what the input BIO shows outside of feed */
         } direct;
         struct {
             PyObject *incoming, *outgoing; /* ssl.MemoryBIO */

@@ -114,7 +114,7 @@ tls_read_may_go_on(const TLSProtocol *p)
     return !p->reading_paused && (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING) && p->app.object != NULL;
 }
 
-/* Fill the protocol's own buffer, as far as what is there goes. */
+/* Fill the protocol's own buffer with the plaintext that can be had now. */
 static Py_ssize_t
 tls_read_into(TLSProtocol *p, Py_buffer *view, Py_ssize_t *n_read)
 {
@@ -167,7 +167,7 @@ tls_read_on_soon(TLSProtocol *p)
     return 0;
 }
 
-/* buffer_updated: of asked, whose buffer it was, unless another BufferedProtocol has been set meanwhile: that one, as on asyncio. */
+/* Call buffer_updated of asked, whose buffer was filled. If another BufferedProtocol was set meanwhile, call that one's, as asyncio does. */
 static int
 tls_read_call_updated(TLSProtocol *p, PyObject *asked, Py_ssize_t n_read)
 {

@@ -122,7 +122,7 @@ transport_check_fd_free(Loop *loop, int fd, PyObject *shown)
     return -1;
 }
 
-/* A closed Python socket: what there is to show after the end. */
+/* A closed Python socket, which get_extra_info shows after the end. */
 static PyObject *
 transport_make_closed_socket(struct state *st)
 {
@@ -203,7 +203,7 @@ transport_socket_is_held(const Transport *t)
     return Py_REFCNT(t->sock) > 1 + (t->shown_sock != NULL) || (t->shown_sock != NULL && Py_REFCNT(t->shown_sock) > 1);
 }
 
-/* A value that is made when asked for. New reference; NULL without exception when name is none of these. */
+/* A value that is made when somebody asks for it. New reference. NULL without an exception: there is no such value. */
 static PyObject *
 transport_make_extra(Transport *t, PyObject *name)
 {

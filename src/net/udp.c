@@ -557,7 +557,7 @@ udp_clear(DatagramTransport *u)
     udp_batch_clear(u);
 }
 
-/* The socket's own answer, for families whose names only the socket module knows; None when it has none. */
+/* The Python socket's answer, for families whose names only the socket module can read. None when it gives none. */
 static int
 udp_ask_name(DatagramTransport *u, const char *method, PyObject *key)
 {

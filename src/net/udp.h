@@ -41,15 +41,15 @@ struct udp_queue {
 typedef struct DatagramTransport {
     Transport base;
     struct udp_queue queue;
-    PyObject *address; /* remote_addr: nobody else may be sent to; NULL: none was given */
+    PyObject *address; /* remote_addr, the only address that may be sent to; NULL: none was given */
     PyObject *known;   /* the last sender's tuple, made here, or NULL; known_raw is the same address */
     struct small_address known_raw;
     struct udp_inbox *inbox; /* or NULL; see net/udp_batch.h */
     int family;
     bool is_native, is_connected;
     uint16_t segment_max; /* the largest datagram that may be a segment; 0: none */
-    bool reading;         /* inside udp_read, ... */
-    bool sent_elsewhere;  /* ... which has sent something that this loop's own transports cannot hear */
+    bool reading;         /* inside udp_read */
+    bool sent_elsewhere;  /* since it began something was sent that no transport of this loop can receive */
     uint8_t single_reads;
 } DatagramTransport;
 

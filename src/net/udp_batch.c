@@ -230,7 +230,7 @@ udp_batch_same_address(const struct udp_batch *b, uint32_t i, uint32_t j)
     return one->n_bytes == other->n_bytes && memcmp(one->bytes, other->bytes, one->n_bytes) == 0;
 }
 
-/* Fills parts and order from n_parts on with datagram i and those that may follow it in its message; how many. */
+/* Fill parts and order, from n_parts on, with datagram i and the datagrams that may follow it in the same message. Returns how many. */
 static uint32_t
 udp_batch_collect(struct udp_batch *b, uint32_t i, uint32_t n_parts, size_t segment_max, bool *is_taken)
 {

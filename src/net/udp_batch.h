@@ -61,7 +61,7 @@ struct udp_batch {
     char room[UDP_BATCH_MAX][UDP_INTERNET_MAX]; /* untouched pages take no memory */
 };
 
-/* The loop's batch is u's until udp_batch_leave: true.  False: somebody else's, the loop does not run, or no memory; nothing raised. */
+/* Make u the owner of the loop's batch, until udp_batch_leave.  False, with nothing raised: it has another owner, the loop does not run, or there is no memory. */
 static bool udp_batch_enter(DatagramTransport *u);
 /* Sends what is gathered; -1: SystemExit, KeyboardInterrupt. */
 static int udp_batch_leave(DatagramTransport *u) MUST_CHECK;
@@ -72,13 +72,13 @@ static int udp_batch_receive(DatagramTransport *u, PyObject **data, PyObject **s
 static void udp_batch_take(DatagramTransport *u, PyObject **data, PyObject **sender);
 static inline bool udp_batch_has_more(const DatagramTransport *u);
 static void udp_batch_drop(DatagramTransport *u); /* the whole inbox */
-/* Deliver what waits in a later pass.  0, or -1 with MemoryError. */
+/* Deliver the inbox's datagrams in later passes.  0, or -1 with MemoryError. */
 static int udp_batch_schedule(DatagramTransport *u) MUST_CHECK;
 
-/* Has the owner's event taken so long that others are to be looked at? */
+/* Has the owner's event taken so long that other descriptors should have their turn? */
 static inline bool udp_batch_is_late(const DatagramTransport *u);
 
-/* Is what u sends now to be gathered? */
+/* Do datagrams that u sends now have to be gathered? */
 static inline bool udp_batch_gathers(const DatagramTransport *u);
 /* data: exact bytes; raw: NULL for a connected socket.  0, or -1: what udp_batch_flush raised. */
 static int udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw, socklen_t n_raw) MUST_CHECK;

@@ -37,7 +37,7 @@ timers_first(const struct timers *ts)
     return ts->n > 0 ? ts->heap[0] : NULL;
 }
 
-/* What is no number is due at once, so it comes before all that is one. */
+/* A deadline that is NaN is due at once, so it comes before all others. */
 static inline bool
 timer_is_earlier(const struct timer *a, const struct timer *b)
 {

@@ -422,7 +422,7 @@ Condition_get_method(PyObject *self, void *index)
     return result;
 }
 
-/* What is set is what is there anyway, as in the state of a copy: it stays plain. 1, 0, -1. */
+/* Is the value that is to be set the one that is there already, as when a copy gets its state? Then the object stays plain. 1, 0, -1. */
 static int
 condition_is_locks_method(PyObject *self, int method, PyObject *value)
 {

@@ -79,7 +79,7 @@ deque_first(struct state *st, PyObject *deque)
     return first;
 }
 
-/* A method that is called with exactly so many arguments, by its definition. */
+/* The C function of a method, if its definition takes exactly this many arguments. */
 static int
 deque_find_method(struct state *st, PyObject **slot, PyObject *name, int flags)
 {

@@ -165,7 +165,7 @@ queue_is_empty(Queue *q, struct state *st)
     return is_true < 0 ? -1 : !is_true;
 }
 
-/* maxsize is no ordinary int, or qsize() may be overridden. */
+/* For a maxsize that is not an ordinary int, or a qsize() that may be overridden. */
 static COLD int
 queue_ask_full(Queue *q, struct state *st)
 {

@@ -48,7 +48,7 @@ awaited_by_native_slot(struct state *st, PyObject *future)
     return (PyObject **)((char *)future + st->native_awaited_by_offset);
 }
 
-/* A future of asyncio's, and a waiter whose type its functions would ignore. */
+/* For a future of asyncio's and a waiter of a type that asyncio's own functions would ignore. */
 static inline bool
 awaited_by_needs_slot(struct state *st, PyObject *future, PyObject *waiter)
 {

@@ -147,7 +147,7 @@ callback_check_loop(Loop *loop)
     return loop_check_closed(loop) < 0 ? -1 : loop->debug ? loop_check_thread(loop) : 0;
 }
 
-/* On a loop of ours whose call_soon is somebody's: the callable that asyncio would have, in the context it would run in. */
+/* On a loop of ours whose call_soon was replaced: give it the callable and the context that asyncio would give it. */
 static COLD int
 callback_schedule_by_name(Future *f, const struct callback *cb)
 {
@@ -360,7 +360,7 @@ callbacks_remove_entry(Future *f, PyObject *target, PyObject *mark)
     }
 }
 
-/* Each comparison may run code that changes the callbacks: so a copy is compared, and what equals is then taken out of what there is. */
+/* Each comparison may run code that changes the callbacks. So a copy of them is compared, and each that is equal is then taken out of the list as it is by then. */
 static Py_ssize_t
 callbacks_remove(Future *f, PyObject *callback)
 {

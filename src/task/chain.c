@@ -250,7 +250,7 @@ chain_natively(struct state *st, PyObject *source, PyObject *destination)
     return done == NULL ? -1 : 0;
 }
 
-/* The coroutine becomes a task of the loop, in whose thread this is. */
+/* Make the coroutine a task of the loop. We are in the loop's thread. */
 static int
 chain_start(Chain *c, struct state *st)
 {

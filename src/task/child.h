@@ -23,9 +23,9 @@ static inline PyObject *child_result(struct state *st, PyObject *child);       /
 enum child_outcome { CHILD_RESULT, CHILD_EXCEPTION, CHILD_CANCELLED };
 /* How a done child ended, or -1.  *value: its result or exception, a new reference; untouched when it was cancelled. The exception is retrieved by this. */
 static int child_outcome(struct state *st, PyObject *child, PyObject **value) MUST_CHECK;
-/* The same for who wants no result: nobody's result() is called, and *value may stay NULL for CHILD_RESULT. */
+/* The same for a caller that wants no result: result() is not called, and *value may stay NULL for CHILD_RESULT. */
 static int child_failure(struct state *st, PyObject *child, PyObject **value) MUST_CHECK;
-/* Are all the methods that tell how it ended the usual ones of our types? */
+/* Is it one of our futures, with none of the methods replaced that tell how it ended? */
 static inline bool child_reads_as_usual(struct state *st, PyObject *child);
 /* It ended with no exception and was not cancelled, as far as can be told without calling anything. */
 static inline bool child_is_plainly_done(struct state *st, PyObject *child);

@@ -90,7 +90,7 @@ static int coro_close(Coro *c, struct state *st) MUST_CHECK;
 
 /* ---- for other coroutine objects in C (coro_frame.c) */
 
-/* cr_frame of one that is not over, whose asyncio's function has that qualified name; None where that is not known. New reference. */
+/* cr_frame of a coroutine that has not ended. qualname: of asyncio's function, whose code the frame shows. None where that is not known. New reference. */
 static PyObject *coro_frame_new(struct state *st, PyObject *coro, const char *qualname, PyObject *owner);
 #if COMPAT_CORO_STATE
 static PyObject *coro_state_text(enum coro_state state); /* cr_state. New reference */

@@ -310,7 +310,7 @@ future_free(Future *f, struct freelist *list)
 
 /* ---- reading it */
 
-/* The CancelledError for whoever retrieves a cancelled future: the one that ended it, once, then new ones. */
+/* The CancelledError that a cancelled future raises: the first time the one that ended it, then new ones. */
 static PyObject *
 future_make_cancelled_error(Future *f)
 {

@@ -121,7 +121,7 @@ static inline PyObject *future_cancel_message_borrowed(const Future *f); /* NULL
 static int future_set_cancel_message(Future *f, PyObject *message) MUST_CHECK;
 static PyObject *future_make_cancelled_error(Future *f);
 static PyObject *future_result(Future *f);                  /* what result() gives or raises */
-static PyObject *future_take_exception(Future *f);          /* of a done future that did not end well: what result() would raise. New reference */
+static PyObject *future_take_exception(Future *f);          /* what result() of a future that failed or was cancelled would raise. New reference */
 static int future_finish(Future *f, enum future_state state, PyObject *result, PyObject *traceback) MUST_CHECK; /* steals both */
 static int future_finish_exception(Future *f, PyObject *exception) MUST_CHECK;
 
@@ -157,7 +157,7 @@ static int future_ask_about_stop_iteration(struct state *st) MUST_CHECK;
 static PyObject *future_thrown(PyObject *const *args, Py_ssize_t n_args); /* the exception that throw(*args) is to raise; NULL: TypeError */
 static void future_raise_thrown(PyObject *const *args, Py_ssize_t n_args); /* what throw(*args) raises */
 
-/* The iterator that Python code gets of something that is awaited: one layout, and what only looks at that. */
+/* The iterators that __await__ of our objects gives begin with this, so that code which only looks for the awaited object need not tell them apart. */
 typedef struct {
     PyObject_HEAD
     PyObject *awaited; /* NULL once closed, or cleared by the collector */

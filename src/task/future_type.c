@@ -14,7 +14,7 @@ future_ensure_alive(Future *f)
 
 static PyObject *Future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
-/* tp_vectorcall is never inherited: it tells the exact type, whose dead objects are used again. */
+/* A type does not inherit tp_vectorcall. So this is a call of exactly our type, which may take an object from the free list. */
 static PyObject *
 Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {

@@ -342,7 +342,7 @@ gather_nothing(struct state *st)
     return outer;
 }
 
-/* 3.14+: the running loop decides at once, and its current task is the one that gathers. */
+/* 3.14+: the running loop is asked at once, and its current task is the one that gathers. */
 static int
 gather_note_running(GatherFuture *g, struct state *st)
 {

@@ -139,7 +139,7 @@ sleep_is_immediate(PyObject *delay)
  *
  *     phase 0: begins;  1: the bare yield of delay <= 0 is out;  2: waits for a future */
 
-/* On somebody else's loop, or one whose methods are somebody's: create_future() and call_later(), as asyncio.sleep does. */
+/* On a foreign loop, or one whose methods were replaced: call create_future() and call_later(), as asyncio.sleep does. */
 static COLD PySendResult
 sleep_begin_elsewhere(Coro *c, struct state *st)
 {

@@ -23,7 +23,7 @@ task_waiter_borrowed(PyObject *task)
     return task;
 }
 
-/* loop.call_soon(task_step, [exception], context=the task's) of a loop that is not ours, or whose call_soon is not. */
+/* loop.call_soon(task_step, [exception], context=the task's), for a foreign loop or one whose call_soon was replaced. */
 static COLD int
 task_step_soon_elsewhere(Task *t, PyObject *exception)
 {
@@ -325,7 +325,7 @@ task_refuse_step(Task *t, struct state *st, PyObject *exception)
     return -1;
 }
 
-/* Send None, or throw exception.  0, or -1 with what is to leave the step: SystemExit, KeyboardInterrupt, an error of the machinery. */
+/* Send None, or throw exception.  0, or -1 with an exception that is to leave the step: SystemExit, KeyboardInterrupt, or a failure in here. */
 static inline int
 task_step(Task *t, struct state *st, PyObject *exception)
 {
@@ -396,7 +396,7 @@ task_leave_context(Loop *loop, Task *t, PyObject *entered)
     Py_XDECREF(entered);
 }
 
-/* After a step that may have been the last: a task whose end runs code is not left over as the current one, where it would outlive its last reference. */
+/* After a step that may have been the last one. A task whose dealloc may run code must not stay asyncio's current task, which would keep it alive. */
 static inline void
 task_leave_if_last(Loop *loop, Task *t)
 {
@@ -443,7 +443,7 @@ task_wakeup(Loop *loop, PyObject *self, PyObject *future)
     return rc;
 }
 
-/* A step that Python code began, perhaps in the middle of another: was_stepping is what there was before. No effect on loops that are not ours. */
+/* For a step that Python code began, perhaps in the middle of another step. Returns what stepping was before. Does nothing on a foreign loop. */
 static inline bool
 task_set_stepping(struct state *st, PyObject *loop, bool is_stepping)
 {

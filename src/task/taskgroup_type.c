@@ -142,7 +142,7 @@ TaskGroup_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 
 /* ---- create_task */
 
-/* One of our Tasks on one of our loops, if that is what loop.create_task would make of these arguments: 1 and *task (NULL: exception), else 0. */
+/* If loop.create_task would make one of our Tasks on one of our loops of these arguments, make it: 1 and *task (NULL with an exception), else 0. */
 static inline int
 taskgroup_make_task(TaskGroup *g, struct state *st, PyObject *coro, PyObject *name, PyObject *context, PyObject **task)
 {

@@ -233,7 +233,7 @@ Timeout_get_handler(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(t->deadline.handle != NULL ? t->deadline.handle : t->is_armed ? self : Py_None);
 }
 
-/* ---- setting them, as a copy does: only of one whose block is not under way */
+/* ---- setting attributes, as a copy does: only while the block is not under way */
 
 static const char *const Timeout_copied[] = {"_state", "_timeout_handler", "_task", "_when", NULL};
 

@@ -1,7 +1,7 @@
 /* task/traits.c -- see traits.h. */
 #include "task/traits.h"
 
-/* Where `name` is among the names a function uses (they are in the order of their first use); -1: not there, or there is no such function. */
+/* The place of `name` among the names that a function uses, which are in the order of their first use. -1: the name, or the function, is not there. */
 static Py_ssize_t
 traits_find_name(PyObject *function, const char *list, const char *name)
 {

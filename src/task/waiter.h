@@ -25,11 +25,11 @@ typedef struct {
 
 static int waiter_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* For these children, on the running loop (RuntimeError where there is none); not watching yet.  is_edge: the call graph is to show who waits. */
+/* For these children, on the running loop (RuntimeError where there is none). It does not watch them yet.  is_edge: the call graph is to show who waits. */
 static Waiter *waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_edge);
 static int waiter_start_timer(Waiter *w, struct state *st, PyObject *delay) MUST_CHECK; /* seconds */
 static int waiter_watch(Waiter *w, struct state *st) MUST_CHECK;
-/* No timer and no callback of it stays behind. Keeps a raised exception, unless this raises another. */
+/* Take back its timer and its callbacks. Keeps a raised exception, unless this raises another. */
 static int waiter_stop(Waiter *w, struct state *st) MUST_CHECK;
 static void waiter_stop_timer(Waiter *w, struct state *st);
 
