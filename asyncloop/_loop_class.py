@@ -70,17 +70,3 @@ class LoopClass(_Meta):
     def __subclasscheck__(cls, subclass: type) -> bool:
         native = _stands_for(cls)
         return ABCMeta.__subclasscheck__(cls, subclass) or (native is not None and issubclass(subclass, native))
-
-
-def _get_class(loop: object) -> type:
-    return _stands_for(type(loop)) or type(loop)
-
-
-def _set_class(loop: object, cls: type) -> None:
-    object.__dict__["__class__"].__set__(loop, cls)
-
-
-class ShownClass:
-    """A base class of Loop for this one attribute: in a body with methods the name would be that of super()'s cell."""
-
-    __class__ = property(_get_class, _set_class)

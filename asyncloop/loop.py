@@ -24,7 +24,7 @@ from typing import Any, TypeVarTuple, Unpack
 
 from . import _asyncloop
 from ._datagram import DatagramMixin
-from ._loop_class import LoopClass, ShownClass, is_replaceable
+from ._loop_class import LoopClass, is_replaceable
 from ._process import ProcessMixin
 from ._unix import UnixMixin
 
@@ -77,7 +77,7 @@ def _is_numeric_port(port: object) -> bool:
 
 # typeshed's AbstractEventLoop still gives create_datagram_endpoint the reuse_address that Python 3.11 took away.
 class Loop(  # type: ignore[misc]
-    ShownClass, UnixMixin, DatagramMixin, ProcessMixin, asyncio.AbstractEventLoop, metaclass=LoopClass
+    UnixMixin, DatagramMixin, ProcessMixin, asyncio.AbstractEventLoop, metaclass=LoopClass
 ):
     """asyncio's event loop in C.
 
@@ -86,7 +86,7 @@ class Loop(  # type: ignore[misc]
     Raises: TypeError (any other selector).
     """
 
-    # asyncio's class in whose place this one stands while install() is in force (_loop_class.py).
+    # asyncio's class in whose place this one stands while install() is in force (_loop_class.py), and what __class__ says then.
     _stands_for: type | None = None
     _given_selector: selectors.BaseSelector | None = None
 

@@ -95,7 +95,7 @@ loop_fds_add(PyObject *self, PyObject *const *args, Py_ssize_t n_args, enum watc
     static const char *const names[] = {"fd", "callback"};
     Loop *loop = (Loop *)self;
     PyObject *context = NULL;
-    if (args_with_context(name, names, 2, n_args, args, NULL, &context) < 0) {
+    if (args_with_context(name, loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0) {
         return NULL;
     }
     int fd = loop_fds_number(loop, args[0]);

@@ -178,7 +178,7 @@ Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
         return args_by_name(Loop_call_soon, self, "Loop.call_soon", names, 1, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_soon", names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.call_soon", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon", true) < 0)) {
         return NULL;
     }
@@ -194,7 +194,7 @@ Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n_ar
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
         return args_by_name(Loop_call_soon_threadsafe, self, "Loop.call_soon_threadsafe", names, 1, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_soon_threadsafe", names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.call_soon_threadsafe", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon_threadsafe", false) < 0)) {
         return NULL;
     }
@@ -267,7 +267,7 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
         return args_by_name(Loop_call_later, self, "Loop.call_later", names, 2, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_later", names, 2, n_args, args, kwnames, &context) < 0) {
+    if (args_with_context("Loop.call_later", loop->st->str.context, names, 2, n_args, args, kwnames, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -298,7 +298,7 @@ Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject 
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
         return args_by_name(Loop_call_at, self, "Loop.call_at", names, 2, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_at", names, 2, n_args, args, kwnames, &context) < 0) {
+    if (args_with_context("Loop.call_at", loop->st->str.context, names, 2, n_args, args, kwnames, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -327,7 +327,7 @@ Loop_run_in_executor(PyObject *self, PyObject *const *args, Py_ssize_t n_args, P
         PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'", PyTuple_GET_ITEM(kwnames, 0));
         return NULL;
     }
-    if (args_with_context("Loop.run_in_executor", names, 2, n_args, args, NULL, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.run_in_executor", loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0 || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "run_in_executor", false) < 0)) {
         return NULL;
     }
@@ -789,7 +789,27 @@ static PyMethodDef Loop_methods[] = {
     {NULL},
 };
 
+/* In C, as isinstance() of any other class asks for it: servers ask so once a request.  What install() has set in the type's own dict, else the type. */
+static PyObject *
+Loop_get_class(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject *native = PyDict_GetItemWithError(type->tp_dict, loop_cast(self)->st->str._stands_for);
+    if (native == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_NewRef(native == NULL || native == Py_None ? (PyObject *)type : native);
+}
+
+static int
+Loop_set_class(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    PyObject *of_object = _PyType_Lookup(&PyBaseObject_Type, loop_cast(self)->st->str.__class__);
+    return Py_TYPE(of_object)->tp_descr_set(of_object, self, value);
+}
+
 static PyGetSetDef Loop_getset[] = {
+    {"__class__", Loop_get_class, Loop_set_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute},
     {"_thread_id", Loop_get_thread_id},

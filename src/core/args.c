@@ -15,8 +15,8 @@ args_missing(const char *function, const char *const *names, Py_ssize_t n_requir
 }
 
 static inline int
-args_with_context(const char *function, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args,
-                  PyObject *kwnames, PyObject **context)
+args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
+                  PyObject *const *args, PyObject *kwnames, PyObject **context)
 {
     if (UNLIKELY(n_args < n_required)) {
         return args_missing(function, names, n_required, n_args);
@@ -24,7 +24,7 @@ args_with_context(const char *function, const char *const *names, Py_ssize_t n_r
     PyObject *value = NULL;
     for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+        if (UNLIKELY(name != interned_context) && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
             PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, name);
             return -1;
         }

@@ -6,8 +6,8 @@
 #include "base/compat.h"
 
 /* f(required…, *args, context=None): at least n_required positional arguments, and context the only keyword.
- * *context is borrowed, NULL when absent or None.  names: of the required ones, for the TypeError.  0/-1. */
-static inline int args_with_context(const char *function, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
+ * *context is borrowed, NULL when absent or None.  interned_context: "context", as callers write it.  names: of the required ones, for the TypeError.  0/-1. */
+static inline int args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
                                     PyObject *const *args, PyObject *kwnames, PyObject **context) MUST_CHECK;
 
 enum { ARGS_MAX_REQUIRED = 2 };

@@ -274,6 +274,21 @@ end:
     return done == NULL ? -1 : 0;
 }
 
+static inline bool
+handle_is_native_wakeup(struct state *st, PyObject *callback)
+{
+    return PyCFunction_CheckExact(callback) && ((PyCFunctionObject *)callback)->m_ml == st->native_wakeup;
+}
+
+static PyObject *
+handle_wake_native(struct state *st, PyObject *callback, PyObject *future)
+{
+    PyObject *argument = Py_NewRef(st->wakeup_argument_borrowed(st, future)); /* what runs may unload the module */
+    PyObject *result = PyObject_CallOneArg(callback, argument);
+    Py_DECREF(argument);
+    return result;
+}
+
 /* callback(*args), held here as the call may cancel the handle.  The spare slot before the arguments lets a bound method put its self there. */
 static inline PyObject *
 handle_call(Handle *h)
@@ -286,7 +301,9 @@ handle_call(Handle *h)
         for (size_t i = 0; i < n; i++) {
             stack[1 + i] = Py_NewRef(slots[i]);
         }
-        result = PyObject_Vectorcall(callback, stack + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        result = UNLIKELY(n == 1 && handle_is_native_wakeup(h->loop->st, callback))
+                     ? handle_wake_native(h->loop->st, callback, stack[1])
+                     : PyObject_Vectorcall(callback, stack + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         for (size_t i = 0; i < n; i++) {
             Py_DECREF(stack[1 + i]);
         }

@@ -13,7 +13,7 @@
     /* core */ X(__class__) X(__new__) X(_asyncgen_finalizer_hook) X(_asyncgen_firstiter_hook) X(_handle_signal)             \
     X(add_done_callback) X(call_exception_handler) X(call_soon) X(call_later) X(cancel) X(close) X(context) X(debug)         \
     X(exception) X(fileno) X(get_debug) X(handle) X(message) X(source_traceback) X(time) X(_get_running_loop)                \
-    X(get_running_loop) X(_set_running_loop) X(get_event_loop) X(_get_event_loop)                                            \
+    X(get_running_loop) X(_set_running_loop) X(get_event_loop) X(_get_event_loop) X(_stands_for)                                            \
     /* task */ X(_asyncio_future_blocking) X(_cancel_message) X(_loop) X(_make_cancelled_error) X(cancelled)                 \
     X(create_future) X(done) X(eager_start) X(future) X(get_loop) X(is_running) X(loop) X(msg) X(name)                       \
     X(FIRST_COMPLETED) X(FIRST_EXCEPTION) X(ALL_COMPLETED) X(_abort) X(_on_task_done) X(_is_base_error) X(call_at)           \
@@ -74,7 +74,7 @@
     X(empty_tuple) X(kw_context) X(kw_debug) X(asyncio_ThreadSafeHandle) X(events_watch)                                     \
     /* task */ X(future_repr) X(task_repr) X(task_get_stack) X(task_print_stack) X(eager_task_factory)     \
     X(set_result_unless_cancelled) X(add_to_awaited_by) X(discard_from_awaited_by) X(kw_loop) X(kw_msg)                      \
-    X(wraps_stop_iteration) X(chain_future) X(concurrent_CancelledError)              \
+    X(native_done) X(wraps_stop_iteration) X(chain_future) X(concurrent_CancelledError)              \
     X(concurrent_Future) X(concurrent_InvalidStateError) X(concurrent_TimeoutError) X(convert_future_exc) X(kw_name)         \
     X(kw_name_context) X(native_all_tasks) X(native_current_task) X(native_shield) X(pool_class) X(pool_lock) X(pool_module)                  \
     X(pool_submit) X(run_coroutine_threadsafe) X(set_task_name)                                                              \
@@ -180,6 +180,8 @@ struct state {
     const uint64_t *names_version; /* changes when a name of asyncio.events is bound anew (aiobridge) */
     uint64_t names_seen;           /* what it was when the names of the running loop were asyncio's own */
     uint64_t names_unknown;        /* names_version points here when nothing tells: never what was seen */
+    const PyMethodDef *native_wakeup; /* what asyncio's own tasks are woken with, once one was seen (task/callbacks.c); NULL: not yet */
+    PyObject *(*wakeup_argument_borrowed)(struct state *st, PyObject *future); /* what to give it for a future of any kind */
     ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/awaited_by.c) */
 };
 

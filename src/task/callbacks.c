@@ -121,6 +121,41 @@ callback_call_soon(PyObject *loop, PyObject *callback, PyObject *future, PyObjec
     return handle == NULL ? -1 : 0;
 }
 
+/* ---- tasks of asyncio's own
+ *
+ * What wakes one of them asks a future of a type that it does not know for result(), by name, only to learn that there is one: that costs more than the rest
+ * of the wake-up.  A future of its own type it just looks at, and nothing of it is kept or seen.  So where ours has a result, and result() is what it
+ * always was, one of asyncio's that has a result is given in its place. */
+
+static PyObject *
+callback_wakeup_argument_borrowed(struct state *st, PyObject *future)
+{
+    bool has_result = future_has_usual(st, future, st->str.result) && ((Future *)future)->state == FUTURE_FINISHED && !((Future *)future)->has_exception;
+    return LIKELY(has_result) ? st->native_done : future;
+}
+
+/* Is this what asyncio's own tasks are woken with?  All of them share one definition, which is told by its name the first time. */
+static COLD void
+callback_learn_wakeup(struct state *st, PyObject *callable)
+{
+    const PyMethodDef *def = ((PyCFunctionObject *)callable)->m_ml;
+    PyObject *self = PyCFunction_GET_SELF(callable);
+    if (def->ml_flags != METH_O || self == NULL || !PyObject_TypeCheck(self, (PyTypeObject *)st->asyncio_Task) || strcmp(def->ml_name, "task_wakeup") != 0) {
+        return;
+    }
+    PyObject *raised = compat_take_raised(), *future = future_new_native(st);
+    PyObject *done = future == NULL ? NULL : PyObject_CallMethodOneArg(future, st->str.set_result, Py_None);
+    if (done != NULL && st->native_done == NULL) { /* another one may have been learnt from meanwhile: code ran */
+        st->native_done = Py_NewRef(future);
+        st->wakeup_argument_borrowed = callback_wakeup_argument_borrowed;
+        st->native_wakeup = def;
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(future);
+    PyErr_Clear(); /* then it is called as any other callback */
+    compat_set_raised(raised);
+}
+
 /* Where both the kept and the current context are empty, the Handle need not be given one. */
 static int
 callback_make_handle(Loop *loop, const struct callback *cb, Future *f)
@@ -133,6 +168,9 @@ callback_make_handle(Loop *loop, const struct callback *cb, Future *f)
         if (current != NULL && (Py_DECREF(current), context = PyContext_New()) == NULL) {
             return -1;
         }
+    }
+    if (UNLIKELY(loop->st->native_wakeup == NULL) && PyCFunction_CheckExact(cb->target)) {
+        callback_learn_wakeup(loop->st, cb->target);
     }
     PyObject *handle = handle_call_soon(loop, cb->target, args, 1, context);
     Py_XDECREF(context);

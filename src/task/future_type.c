@@ -155,7 +155,7 @@ Future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t n_arg
     }
     for (Py_ssize_t i = 0; i < n_keywords; i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+        if (UNLIKELY(name != future_state_of((Future *)self)->str.context) && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
             PyErr_Format(PyExc_TypeError, "'%U' is an invalid keyword argument for add_done_callback()", name);
             return NULL;
         }

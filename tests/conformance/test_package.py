@@ -575,6 +575,29 @@ def test_isinstance_of_loops_both_ways(uninstalled):
     assert answers() == before and type(ours) is ours.__class__ is asyncloop.Loop
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_loop_can_be_given_another_class(uninstalled, installed):
+    """The class it says is no property that hides what Python does with __class__."""
+    if installed:
+        asyncloop.install()
+
+    def seen(loop, kind):
+        kind = type("Mine", (kind,), {})
+        loop.__class__ = kind
+        assert type(loop) is loop.__class__ is kind
+        texts = []
+        for call in (lambda: setattr(loop, "__class__", 5), lambda: setattr(loop, "__class__", int), lambda: delattr(loop, "__class__")):
+            with pytest.raises(TypeError) as raised:
+                call()
+            texts.append(str(raised.value))
+        assert type(loop) is loop.__class__ is kind
+        return texts[0], texts[2]
+
+    ours, native = closed(asyncloop.Loop()), closed(NATIVE())
+    assert (ours.__class__ is NATIVE) == installed
+    assert seen(ours, asyncloop.Loop) == seen(native, NATIVE)
+
+
 def test_class_derived_from_the_loops_class(uninstalled):
     asyncloop.install()
 
