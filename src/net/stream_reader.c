@@ -116,7 +116,7 @@ stream_reader_wakes_silently(StreamReader *r, struct state *st)
         return true;
     }
     Future *f = (Future *)r->waiter;
-    return future_is_exact(st, r->waiter) && f->is_own && f->rare == NULL && f->first.context == CALLBACK_MARK(CALLBACK_WAKEUP);
+    return future_is_exact(st, r->waiter) && f->is_own && f->rare == NULL && f->first.context == WATCHER_MARK(&task_kind);
 }
 
 static inline int

@@ -79,10 +79,13 @@ as_completed_child_called(PyObject *self, PyObject *child)
 }
 
 static PyObject *
-as_completed_waiter_borrowed(PyObject *self)
+as_completed_task_borrowed(PyObject *self)
 {
     return ((AsCompleted *)self)->task;
 }
+
+static const struct watcher_kind as_completed_kind = {
+    as_completed_child_ready, as_completed_task_borrowed, {"_handle_completion", as_completed_child_called, METH_O, NULL}, 0};
 
 static int
 as_completed_time_is_up(AsCompleted *a, struct state *st)
@@ -90,7 +93,7 @@ as_completed_time_is_up(AsCompleted *a, struct state *st)
     PyObject *left = a->todo == NULL ? NULL : PySequence_Tuple(a->todo);
     int rc = left == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(left); i++) {
-        rc = child_unwatch(st, PyTuple_GET_ITEM(left, i), (PyObject *)a, CALLBACK_AS_COMPLETED, a->task);
+        rc = child_unwatch(st, PyTuple_GET_ITEM(left, i), (PyObject *)a, &as_completed_kind);
         if (rc == 0) {
             rc = as_completed_put(a, st, NULL);
         }
@@ -190,7 +193,7 @@ as_completed_begin(AsCompleted *a, struct state *st)
         a->n_left = a->n_children = n;
     }
     for (Py_ssize_t i = 0; rc == 0 && i < n; i++) {
-        rc = child_watch(st, PyTuple_GET_ITEM(all, i), (PyObject *)a, CALLBACK_AS_COMPLETED, a->task);
+        rc = child_watch(st, PyTuple_GET_ITEM(all, i), (PyObject *)a, &as_completed_kind);
     }
     Py_DECREF(all);
     if (rc == 0 && n > 0 && a->timeout != NULL && a->timeout != Py_None) {

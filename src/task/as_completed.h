@@ -3,7 +3,7 @@
  * Each coroutine takes the next of what is done when it runs, waiting its turn among others that wait; the queue and its getters are asyncio.Queue's in
  * behaviour.  Up to 3.12 as_completed is a generator: nothing happens before the first next().
  * done[n_taken..n_done) is what nobody took yet; a NULL there says that time was up.
- * Ownership: owns the children that are not done (todo) and what is in done; their callbacks own it (callbacks.c), and the loop's heap while the timer runs.
+ * Ownership: owns the children that are not done (todo) and what is in done; their callbacks own it, and the loop's heap while the timer runs.
  * Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_AS_COMPLETED_H
 #define ASYNCLOOP_TASK_AS_COMPLETED_H
@@ -27,10 +27,5 @@ typedef struct {
 } AsCompleted;
 
 static int as_completed_register(PyObject *module, struct state *st) MUST_CHECK;
-
-/* callbacks.c */
-static int as_completed_child_ready(Loop *loop, PyObject *self, PyObject *child);
-static PyObject *as_completed_child_called(PyObject *self, PyObject *child); /* the same for other futures */
-static PyObject *as_completed_waiter_borrowed(PyObject *self);
 
 #endif

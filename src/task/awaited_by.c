@@ -29,9 +29,9 @@ awaited_by_discard(Future *f, PyObject *waiter)
 static inline PyObject *
 awaited_by_waiter_borrowed(const struct callback *cb)
 {
-    enum callback_kind kind = callback_kind_of(cb);
-    if (kind != CALLBACK_PYTHON) {
-        return callback_kinds[kind].waiter_borrowed(cb->target);
+    const struct watcher_kind *kind = callback_kind_of(cb);
+    if (kind != NULL) {
+        return kind->waiter_borrowed(cb->target);
     }
     if (!PyCFunction_CheckExact(cb->target)
         || strcmp(((PyCFunctionObject *)cb->target)->m_ml->ml_name, "task_wakeup") != 0) {

@@ -1,53 +1,34 @@
 /* task/callbacks.c -- who is told when a future is done: kept in order, scheduled in order. See future.h. */
 #include "core/context.h"
 #include "core/handle.h"
-#include "task/as_completed.h"
 #include "task/future.h"
-#include "task/gather.h"
 #include "task/shield.h"
-#include "task/task.h"
-#include "task/taskgroup.h"
-#include "task/waiter.h"
 
 enum { CALLBACKS_FIRST_CAPACITY = 4 };
 
-/* The entries that are no callables. */
-static const struct {
-    ready_fn run;
-    PyObject *(*waiter_borrowed)(PyObject *target); /* the task that waits by this entry, or NULL */
-    PyMethodDef callable;                           /* what asyncio would have in its place, for other futures and for those who look */
-} callback_kinds[CALLBACK_KINDS] = {
-    [CALLBACK_WAKEUP] = {task_wakeup, task_waiter_borrowed, {"task_wakeup", task_wakeup_called, METH_O, NULL}},
-    [CALLBACK_GATHER] = {gather_child_ready, gather_waiter_borrowed, {"_done_callback", gather_child_called, METH_O, NULL}},
-    [CALLBACK_WAITER] = {waiter_child_ready, waiter_waiter_borrowed, {"_on_completion", waiter_child_called, METH_O, NULL}},
-    [CALLBACK_SHIELD] = {shield_inner_ready, shield_waiter_borrowed, {"_inner_done_callback", shield_inner_called, METH_O, NULL}},
-    [CALLBACK_AS_COMPLETED] = {as_completed_child_ready, as_completed_waiter_borrowed, {"_handle_completion", as_completed_child_called, METH_O, NULL}},
-    [CALLBACK_GROUP] = {taskgroup_child_ready, taskgroup_waiter_borrowed, {"_on_task_done", taskgroup_child_called, METH_O, NULL}},
-};
-
 static PyObject *
-callback_callable(PyObject *target, enum callback_kind kind)
+callback_callable(PyObject *target, const struct watcher_kind *kind)
 {
-    return PyCFunction_New((PyMethodDef *)&callback_kinds[kind].callable, target); /* nobody writes to it */
+    return PyCFunction_New((PyMethodDef *)&kind->callable, target); /* nobody writes to it */
 }
 
 static bool
-callback_is_callable_of(PyObject *callable, PyObject *target, enum callback_kind kind)
+callback_is_callable_of(PyObject *callable, PyObject *target, const struct watcher_kind *kind)
 {
-    return PyCFunction_CheckExact(callable) && ((PyCFunctionObject *)callable)->m_ml == &callback_kinds[kind].callable
-           && PyCFunction_GET_SELF(callable) == target;
+    return PyCFunction_CheckExact(callable) && ((PyCFunctionObject *)callable)->m_ml == &kind->callable && PyCFunction_GET_SELF(callable) == target;
 }
 
 static inline bool
 callback_has_context(const struct callback *cb)
 {
-    return (uintptr_t)cb->context >= CALLBACK_KINDS;
+    return ((uintptr_t)cb->context & 1) == 0 && cb->context != NULL;
 }
 
-static inline enum callback_kind
+/* NULL: the target is a callable. */
+static inline const struct watcher_kind *
 callback_kind_of(const struct callback *cb)
 {
-    return (uintptr_t)cb->context < CALLBACK_KINDS ? (enum callback_kind)(uintptr_t)cb->context : CALLBACK_PYTHON;
+    return (uintptr_t)cb->context & 1 ? (const struct watcher_kind *)((uintptr_t)cb->context - 1) : NULL;
 }
 
 static inline void
@@ -221,14 +202,8 @@ callback_schedule(Future *f, const struct callback *cb)
     if (UNLIKELY(loop->state == LOOP_CLOSED || loop->debug) && callback_check_loop(loop) < 0) {
         return -1;
     }
-    enum callback_kind kind = callback_kind_of(cb);
-    if (LIKELY(kind == CALLBACK_WAKEUP)) {
-        return loop_ready_push(loop, task_wakeup, cb->target, (PyObject *)f);
-    }
-    if (kind != CALLBACK_PYTHON) {
-        return loop_ready_push(loop, callback_kinds[kind].run, cb->target, (PyObject *)f);
-    }
-    return callback_make_handle(loop, cb, f);
+    const struct watcher_kind *kind = callback_kind_of(cb);
+    return LIKELY(kind != NULL) ? loop_ready_push(loop, kind->run, cb->target, (PyObject *)f) : callback_make_handle(loop, cb, f);
 }
 
 /* After an error the rest is dropped, as asyncio drops it. */
@@ -292,18 +267,15 @@ static PyObject *
 callback_as_pair(struct callback *cb)
 {
     PyObject *callable, *context, *pair = NULL;
-    enum callback_kind kind = callback_kind_of(cb);
-    if (kind == CALLBACK_WAKEUP) {
-        callable = callback_callable(cb->target, kind);
-        context = Py_XNewRef(context_materialise_borrowed(&((Task *)cb->target)->context));
-    }
-    else if (kind != CALLBACK_PYTHON) {
-        callable = callback_callable(cb->target, kind);
-        context = PyContext_CopyCurrent();
-    }
-    else {
+    const struct watcher_kind *kind = callback_kind_of(cb);
+    if (kind == NULL) {
         callable = Py_NewRef(cb->target);
         context = Py_NewRef(cb->context);
+    }
+    else {
+        callable = callback_callable(cb->target, kind);
+        context = kind->context_at == 0 ? PyContext_CopyCurrent()
+                                        : Py_XNewRef(context_materialise_borrowed((PyObject **)((char *)cb->target + kind->context_at)));
     }
     if (callable != NULL && context != NULL) {
         pair = PyTuple_Pack(2, callable, context);
@@ -347,8 +319,8 @@ callbacks_as_list(Future *f)
 static int
 callback_equals(const struct callback *cb, PyObject *callback)
 {
-    enum callback_kind kind = callback_kind_of(cb);
-    return kind != CALLBACK_PYTHON ? callback_is_callable_of(callback, cb->target, kind) : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
+    const struct watcher_kind *kind = callback_kind_of(cb);
+    return kind != NULL ? callback_is_callable_of(callback, cb->target, kind) : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
 }
 
 /* Take entry i out. */
@@ -404,8 +376,12 @@ callbacks_remove(Future *f, PyObject *callback)
 {
     uint32_t n = f->state == FUTURE_PENDING ? callbacks_count(f) : 0;
     struct callback *copy = n == 0 ? NULL : PyMem_Malloc(n * sizeof *copy);
+    if (n == 0) {
+        return 0;
+    }
     if (copy == NULL) {
-        return n == 0 ? 0 : (PyErr_NoMemory(), -1);
+        PyErr_NoMemory();
+        return -1;
     }
     Py_ssize_t n_removed = 0;
     for (uint32_t i = 0; i < n; i++) {

@@ -183,7 +183,7 @@ child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter)
 }
 
 static COLD int
-child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, enum callback_kind kind)
+child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, const struct watcher_kind *kind)
 {
     PyObject *callable = callback_callable(watcher, kind);
     PyObject *done = callable == NULL ? NULL : PyObject_CallMethodOneArg(child, method, callable);
@@ -193,29 +193,29 @@ child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, e
 }
 
 static int
-child_watch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
+child_watch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind)
 {
     if (child_takes_entry(st, child, st->str.add_done_callback)) {
         Future *f = (Future *)child;
-        struct callback cb = {watcher, CALLBACK_MARK(kind)};
+        struct callback cb = {watcher, WATCHER_MARK(kind)};
         return LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context) : callback_schedule(f, &cb);
     }
-    if (child_note_waiter(st, child, waiter) < 0) {
+    if (child_note_waiter(st, child, kind->waiter_borrowed(watcher)) < 0) {
         return -1;
     }
     return child_call_with_callable(child, st->str.add_done_callback, watcher, kind);
 }
 
 static int
-child_unwatch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter)
+child_unwatch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind)
 {
     if (child_takes_entry(st, child, st->str.remove_done_callback)) {
-        callbacks_remove_entry((Future *)child, watcher, CALLBACK_MARK(kind));
+        callbacks_remove_entry((Future *)child, watcher, WATCHER_MARK(kind));
         if (LIKELY(((Future *)child)->dict == NULL)) { /* else it may have been watched by a callable, when add_done_callback was somebody's */
             return 0;
         }
     }
-    if (child_forget_waiter(st, child, waiter) < 0) {
+    if (child_forget_waiter(st, child, kind->waiter_borrowed(watcher)) < 0) {
         return -1;
     }
     return child_call_with_callable(child, st->str.remove_done_callback, watcher, kind);

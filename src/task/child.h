@@ -1,6 +1,6 @@
 /* task/child.h -- a child: a future that gather, wait, wait_for, as_completed, shield or a TaskGroup waits for; of ours, asyncio's or anybody's.
  *
- * Reading one and watching one.  To watch an exact future of ours on an own loop puts an entry among its callbacks (enum callback_kind) that runs as a ready
+ * Reading one and watching one.  To watch an exact future of ours on an own loop puts an entry among its callbacks (struct watcher_kind) that runs as a ready
  * entry; any other child gets a callable bound to the watcher.  Each watcher is told once, in a later pass, of a done child too.
  * Call graph (3.14+): such an entry is the edge itself (awaited_by.c asks the watcher who waits); for other children asyncio's functions note it, and
  * whoever is told that a child is done takes the note back (child_forget_waiter).
@@ -32,12 +32,11 @@ static inline bool child_is_plainly_done(struct state *st, PyObject *child);
 /* Nobody wants its exception any more, if there is one: it counts as retrieved. */
 static int child_ignore(struct state *st, PyObject *child) MUST_CHECK;
 
-/* waiter: the task that waits, or NULL. */
-static int child_watch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter) MUST_CHECK;
-static int child_unwatch(struct state *st, PyObject *child, PyObject *watcher, enum callback_kind kind, PyObject *waiter) MUST_CHECK;
+static int child_watch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind) MUST_CHECK;
+static int child_unwatch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind) MUST_CHECK;
 static inline int child_note_waiter(struct state *st, PyObject *child, PyObject *waiter_or_null) MUST_CHECK; /* child_watch does it */
 static inline int child_forget_waiter(struct state *st, PyObject *child, PyObject *waiter_or_null) MUST_CHECK;
 /* child.METHOD(callable of the watcher) */
-static int child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, enum callback_kind kind) MUST_CHECK;
+static int child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, const struct watcher_kind *kind) MUST_CHECK;
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/ask.h"
 #include "core/context.h"
 #include "core/freelist.h"
+#include "task/gather.h"
 #include "task/shield.h"
 #include "task/sleep.h"
 #include "task/task.h"

@@ -4,7 +4,7 @@
  * one that gather returns begin with this struct; `kind` tells them apart.
  *
  * The callbacks lie in order: `first`, then rare->more.  An entry is a Python callable with its context, or, on an own loop, one of our objects that is to be
- * run as a ready entry without any Python object made for it (enum callback_kind: a Task that awaits this future, the future of a gather ...).
+ * run as a ready entry without any Python object made for it (struct watcher_kind: a Task that awaits this future, the future of a gather ...).
  * Finishing a future takes its callbacks out and schedules them, each in its turn; nothing runs at once.
  *
  * Invariants: state != FUTURE_PENDING => no callbacks; then first.context is free and keeps the traceback of the exception (finished.traceback).
@@ -20,21 +20,18 @@ enum future_kind { FUTURE_PLAIN, FUTURE_TASK, FUTURE_SLEEP, FUTURE_GATHER, FUTUR
 
 struct callback {
     PyObject *target;  /* NULL: no callback */
-    PyObject *context; /* a Context; NULL: an empty one, not made (core/context.h); or a CALLBACK_MARK */
+    PyObject *context; /* a Context; NULL: an empty one, not made (core/context.h); or a WATCHER_MARK: then target is a watcher of that kind */
 };
 
-/* Entries that are no callables: what `target` is told by (the table is in callbacks.c). */
-enum callback_kind {
-    CALLBACK_PYTHON,       /* none of these: a callable */
-    CALLBACK_WAKEUP,       /* target is a Task */
-    CALLBACK_GATHER,       /* a GatherFuture */
-    CALLBACK_WAITER,       /* a Waiter (wait, 3.11's wait_for) */
-    CALLBACK_SHIELD,       /* a ShieldFuture */
-    CALLBACK_AS_COMPLETED, /* an AsCompleted */
-    CALLBACK_GROUP,        /* a TaskGroup */
-    CALLBACK_KINDS
+/* A kind of watcher: a Task that awaits the future, the future of a gather, a TaskGroup …  Its own file hands this down. */
+struct watcher_kind {
+    ready_fn run;                                    /* the entry (watcher, future) that is pushed when the future is done */
+    PyObject *(*waiter_borrowed)(PyObject *watcher); /* the task that waits, or NULL */
+    PyMethodDef callable;                            /* what asyncio would have in the watcher's place, for other futures and for those who look */
+    size_t context_at;                               /* offset of the context slot it runs in; 0: it has none */
 };
-#define CALLBACK_MARK(kind) ((PyObject *)(uintptr_t)(kind))
+/* No object and no kind lies at an odd address. */
+#define WATCHER_MARK(kind) ((PyObject *)((uintptr_t)(kind) + 1))
 
 /* What few futures have. */
 struct future_rare {
@@ -131,8 +128,8 @@ static void callbacks_remove_entry(Future *f, PyObject *target, PyObject *mark);
 static PyObject *callbacks_as_list(Future *f);
 static int callbacks_schedule(Future *f, struct callback *first) MUST_CHECK; /* and rare->more; drops them all */
 static int callback_schedule(Future *f, const struct callback *cb) MUST_CHECK;
-static PyObject *callback_callable(PyObject *target, enum callback_kind kind); /* what asyncio would have among the callbacks in its place */
-static bool callback_is_callable_of(PyObject *callable, PyObject *target, enum callback_kind kind);
+static PyObject *callback_callable(PyObject *target, const struct watcher_kind *kind); /* what asyncio would have among the callbacks in its place */
+static bool callback_is_callable_of(PyObject *callable, PyObject *target, const struct watcher_kind *kind);
 
 static PyObject *future_iter_new(PyObject *future);
 static PySendResult future_send(Future *f, PyObject **result);

@@ -140,6 +140,8 @@ gather_waiter_borrowed(PyObject *self)
     return g->future.state == FUTURE_PENDING ? g->waiter : NULL;
 }
 
+static const struct watcher_kind gather_kind = {gather_child_ready, gather_waiter_borrowed, {"_done_callback", gather_child_called, METH_O, NULL}, 0};
+
 /* ---- cancelling the whole */
 
 /* child.cancel(msg=message) */
@@ -252,9 +254,9 @@ gather_watch(GatherFuture *g, struct state *st, PyObject *child, int *is_done)
     if (LIKELY(future_has_usual(st, child, st->str.done) && future_has_usual(st, child, st->str.add_done_callback) && ((Future *)child)->is_own)) {
         Future *f = (Future *)child;
         if (LIKELY(f->state == FUTURE_PENDING)) {
-            return callbacks_add(f, (PyObject *)g, CALLBACK_MARK(CALLBACK_GATHER));
+            return callbacks_add(f, (PyObject *)g, WATCHER_MARK(&gather_kind));
         }
-        struct callback cb = {(PyObject *)g, CALLBACK_MARK(CALLBACK_GATHER)};
+        struct callback cb = {(PyObject *)g, WATCHER_MARK(&gather_kind)};
         *is_done = COMPAT_GATHER_NOTES_DONE;
         return COMPAT_GATHER_NOTES_DONE ? 0 : callback_schedule(f, &cb);
     }
@@ -264,7 +266,7 @@ gather_watch(GatherFuture *g, struct state *st, PyObject *child, int *is_done)
             return *is_done < 0 ? -1 : 0;
         }
     }
-    return child_call_with_callable(child, st->str.add_done_callback, (PyObject *)g, CALLBACK_GATHER);
+    return child_call_with_callable(child, st->str.add_done_callback, (PyObject *)g, &gather_kind);
 }
 
 /* One new argument: its future goes to children[i]. */

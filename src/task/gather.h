@@ -1,6 +1,6 @@
 /* task/gather.h -- asyncloop.gather: asyncio.gather with the children counted in C.
  *
- * The future that gather returns is itself the callback of each child (CALLBACK_GATHER) on an own loop; elsewhere a callable bound to it is.
+ * The future that gather returns is itself the callback of each child on an own loop; elsewhere a callable bound to it is.
  * Its cancel() cancels the children and leaves the rest to them, as asyncio's _GatheringFuture does.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_GATHER_H
 #define ASYNCLOOP_TASK_GATHER_H
@@ -20,10 +20,5 @@ typedef struct {
 
 static int gather_register(PyObject *module, struct state *st) MUST_CHECK;
 static int gather_cancel(GatherFuture *g, PyObject *message) MUST_CHECK; /* 1, 0 or -1 */
-
-/* Ready entry: a child of self is done. */
-static int gather_child_ready(Loop *loop, PyObject *self, PyObject *child);
-static PyObject *gather_child_called(PyObject *self, PyObject *child); /* the same for other futures */
-static PyObject *gather_waiter_borrowed(PyObject *self);
 
 #endif

@@ -74,6 +74,9 @@ shield_waiter_borrowed(PyObject *self)
     return ((ShieldFuture *)self)->waiter;
 }
 
+static const struct watcher_kind shield_kind = {
+    shield_inner_ready, shield_waiter_borrowed, {"_inner_done_callback", shield_inner_called, METH_O, NULL}, 0};
+
 /* ---- outer is done */
 
 static int
@@ -87,7 +90,7 @@ shield_take_back(ShieldFuture *outer, struct state *st)
     int rc = child_is_done(st, inner);
     if (rc == 0) { /* else its callback is on the way */
         Py_CLEAR(outer->inner);
-        rc = child_unwatch(st, inner, (PyObject *)outer, CALLBACK_SHIELD, outer->waiter);
+        rc = child_unwatch(st, inner, (PyObject *)outer, &shield_kind);
     }
     Py_DECREF(inner);
     return rc < 0 ? -1 : 0;
@@ -189,7 +192,7 @@ shield_pending(struct state *st, PyObject *inner)
     if (COMPAT_CALL_GRAPH && (outer->waiter = task_current(st, loop)) == NULL && PyErr_Occurred()) {
         goto error;
     }
-    if (child_watch(st, inner, (PyObject *)outer, CALLBACK_SHIELD, outer->waiter) < 0
+    if (child_watch(st, inner, (PyObject *)outer, &shield_kind) < 0
         || (UNLIKELY(!outer->future.is_own) && shield_watch_outer(outer) < 0)) {
         goto error;
     }

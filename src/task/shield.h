@@ -1,6 +1,6 @@
 /* task/shield.h -- asyncloop.shield: a future that ends as another does, but whose cancellation stays its own.
  *
- * ShieldFuture (outer) is itself the callback of what it shields (inner, CALLBACK_SHIELD).  When outer ends first, its callback is taken back in the next
+ * ShieldFuture (outer) is itself the callback of what it shields (inner).  When outer ends first, its callback is taken back in the next
  * pass, where asyncio's outer callback would do it: shield_outer_finished pushes that entry before outer's own callbacks.
  * Ownership: outer owns inner until either is done with; inner's callbacks own outer.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_SHIELD_H
@@ -21,8 +21,5 @@ static inline int shield_outer_finished(ShieldFuture *outer) MUST_CHECK;
 
 /* callbacks.c */
 static int shield_list_outer_callback(ShieldFuture *outer, PyObject *list) MUST_CHECK; /* what asyncio has there, for those who look */
-static int shield_inner_ready(Loop *loop, PyObject *self, PyObject *inner);
-static PyObject *shield_inner_called(PyObject *self, PyObject *inner); /* the same for other futures */
-static PyObject *shield_waiter_borrowed(PyObject *self);
 
 #endif

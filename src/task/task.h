@@ -63,8 +63,7 @@ static int task_step_ready(Loop *loop, PyObject *self, PyObject *exception_or_nu
 static int task_wakeup(Loop *loop, PyObject *self, PyObject *future);
 static int task_step_soon(Task *t, PyObject *exception_or_null) MUST_CHECK;
 static int task_start_eagerly(Task *t, struct state *st) MUST_CHECK;
-/* The callable that asyncio would have among the callbacks of what t awaits; also for loops and futures that are not ours. */
-static PyObject *task_wakeup_called(PyObject *self, PyObject *future);
-static PyObject *task_waiter_borrowed(PyObject *task); /* itself (callbacks.c) */
+/* A task among the callbacks of what it awaits. */
+static const struct watcher_kind task_kind;
 
 #endif

@@ -17,12 +17,6 @@ static PyObject *task_step_called(PyObject *self, PyObject *const *args, Py_ssiz
 /* asyncio's callable has this name; debug output and libraries look at its __self__. */
 static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))task_step_called, METH_FASTCALL, NULL};
 
-static PyObject *
-task_waiter_borrowed(PyObject *task)
-{
-    return task;
-}
-
 /* loop.call_soon(task_step, [exception], context=the task's), for a foreign loop or one whose call_soon was replaced. */
 static COLD int
 task_step_soon_elsewhere(Task *t, PyObject *exception)
@@ -123,11 +117,11 @@ task_wait_own(Task *t, struct state *st, Future *f)
     else {
         f->blocking = false;
         if (LIKELY(f->is_own)) {
-            struct callback cb = {(PyObject *)t, CALLBACK_MARK(CALLBACK_WAKEUP)};
+            struct callback cb = {(PyObject *)t, WATCHER_MARK(&task_kind)};
             rc = LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context) : callback_schedule(f, &cb);
         }
         else {
-            PyObject *callable = callback_callable((PyObject *)t, CALLBACK_WAKEUP);
+            PyObject *callable = callback_callable((PyObject *)t, &task_kind);
             PyObject *context = callable == NULL ? NULL : context_materialise_borrowed(&t->context);
             rc = context == NULL ? -1 : future_add_done_callback(f, callable, context);
             Py_XDECREF(callable);
@@ -161,7 +155,7 @@ task_loop_of(struct state *st, PyObject *future)
 static int
 task_add_wakeup(Task *t, struct state *st, PyObject *future)
 {
-    PyObject *callable = callback_callable((PyObject *)t, CALLBACK_WAKEUP), *done = NULL;
+    PyObject *callable = callback_callable((PyObject *)t, &task_kind), *done = NULL;
     PyObject *context = callable == NULL ? NULL : Py_XNewRef(context_materialise_borrowed(&t->context));
     if (context != NULL) {
         PyObject *args[] = {future, callable, context};
@@ -508,6 +502,15 @@ task_wakeup_called(PyObject *self, PyObject *future)
     Py_DECREF(exception);
     return done;
 }
+
+static PyObject *
+task_itself_borrowed(PyObject *task)
+{
+    return task;
+}
+
+static const struct watcher_kind task_kind = {
+    task_wakeup, task_itself_borrowed, {"task_wakeup", task_wakeup_called, METH_O, NULL}, offsetof(Task, context)};
 
 /* The first step, now. The task becomes the current one for it, in its own context. */
 static int

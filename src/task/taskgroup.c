@@ -191,10 +191,13 @@ taskgroup_child_called(PyObject *self, PyObject *task)
 }
 
 static PyObject *
-taskgroup_waiter_borrowed(PyObject *self)
+taskgroup_parent_borrowed(PyObject *self)
 {
     return ((TaskGroup *)self)->parent_task;
 }
+
+static const struct watcher_kind taskgroup_kind = {
+    taskgroup_child_ready, taskgroup_parent_borrowed, {"_on_task_done", taskgroup_child_called, METH_O, NULL}, 0};
 
 /* ---- tasks begin */
 
@@ -224,7 +227,7 @@ static int
 taskgroup_watch(TaskGroup *g, struct state *st, PyObject *task)
 {
     if (LIKELY(taskgroup_is_ours(g, st, st->str._on_task_done))) {
-        return child_watch(st, task, (PyObject *)g, CALLBACK_GROUP, g->parent_task);
+        return child_watch(st, task, (PyObject *)g, &taskgroup_kind);
     }
     PyObject *method = PyObject_GetAttr((PyObject *)g, st->str._on_task_done);
     PyObject *done = method == NULL || taskgroup_note_parent(g, st, task, true) < 0

@@ -1,6 +1,6 @@
 /* task/taskgroup.h -- TaskGroup: tasks that end together.
  *
- * The group is the callback of each task on an own loop (CALLBACK_GROUP): a task that ends well leaves the set and nothing is called.  The first that fails
+ * The group is the callback of each task on an own loop: a task that ends well leaves the set and nothing is called.  The first that fails
  * cancels the others and the parent, whose cancellation __aexit__ takes back.  What exactly __aexit__ does differs between versions and patch releases:
  * COMPAT_GROUP_ features and st->traits.
  *
@@ -31,11 +31,6 @@ typedef struct {
 } TaskGroup;
 
 static int taskgroup_register(PyObject *module, struct state *st) MUST_CHECK;
-
-/* callbacks.c */
-static int taskgroup_child_ready(Loop *loop, PyObject *self, PyObject *task);
-static PyObject *taskgroup_child_called(PyObject *self, PyObject *task); /* the same for other futures */
-static PyObject *taskgroup_waiter_borrowed(PyObject *self);
 
 /* ---- for taskgroup_type.c */
 static int taskgroup_enter(TaskGroup *g, struct state *st) MUST_CHECK;

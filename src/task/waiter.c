@@ -77,10 +77,12 @@ waiter_child_called(PyObject *self, PyObject *child)
 }
 
 static PyObject *
-waiter_waiter_borrowed(PyObject *self)
+waiter_task_borrowed(PyObject *self)
 {
     return ((Waiter *)self)->task;
 }
+
+static const struct watcher_kind waiter_kind = {waiter_child_ready, waiter_task_borrowed, {"_on_completion", waiter_child_called, METH_O, NULL}, 0};
 
 static int
 waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
@@ -142,7 +144,7 @@ static int
 waiter_watch(Waiter *w, struct state *st)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(w->children); i++) {
-        if (child_watch(st, PyTuple_GET_ITEM(w->children, i), (PyObject *)w, CALLBACK_WAITER, w->task) < 0) {
+        if (child_watch(st, PyTuple_GET_ITEM(w->children, i), (PyObject *)w, &waiter_kind) < 0) {
             return -1;
         }
     }
@@ -155,7 +157,7 @@ waiter_stop(Waiter *w, struct state *st)
     PyObject *raised = compat_take_raised();
     waiter_stop_timer(w, st);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(w->children); i++) {
-        if (child_unwatch(st, PyTuple_GET_ITEM(w->children, i), (PyObject *)w, CALLBACK_WAITER, w->task) < 0) {
+        if (child_unwatch(st, PyTuple_GET_ITEM(w->children, i), (PyObject *)w, &waiter_kind) < 0) {
             Py_XDECREF(raised);
             return -1;
         }

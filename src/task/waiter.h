@@ -1,7 +1,7 @@
 /* task/waiter.h -- Waiter: a future that is set when enough children are done, or when time is up. wait, and wait_for where it cancels, block on it.
  *
  * It only releases: who waits looks at the children itself.
- * Ownership: owns its future and children; the children's callbacks own it (callbacks.c, CALLBACK_WAITER), and the loop's heap while the timer runs.
+ * Ownership: owns its future and children; the children's callbacks own it, and the loop's heap while the timer runs.
  * Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_WAITER_H
 #define ASYNCLOOP_TASK_WAITER_H
@@ -32,10 +32,5 @@ static int waiter_watch(Waiter *w, struct state *st) MUST_CHECK;
 /* Take back its timer and its callbacks. Keeps a raised exception, unless this raises another. */
 static int waiter_stop(Waiter *w, struct state *st) MUST_CHECK;
 static void waiter_stop_timer(Waiter *w, struct state *st);
-
-/* callbacks.c */
-static int waiter_child_ready(Loop *loop, PyObject *self, PyObject *child);
-static PyObject *waiter_child_called(PyObject *self, PyObject *child); /* the same for other futures */
-static PyObject *waiter_waiter_borrowed(PyObject *self);
 
 #endif
