@@ -1,7 +1,8 @@
 """python -m asyncloop [--keep-uvloop] SCRIPT | -m MODULE | -c CODE | - [ARGS]: run an unmodified program on asyncloop.
 
-Its child processes that are Python run on asyncloop too, and uvloop's ways to a loop give ours (_asyncloop_boot.py).  The program finds what plain `python` would have given it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  An exception that
-leaves it goes to Python's own machinery; only the frames of this file and of the runner beneath are taken off its traceback.
+Its child processes that are Python run on asyncloop too, and uvloop's ways to a loop give ours (_asyncloop_boot.py).  The program finds what plain
+`python` would have given it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  An exception that leaves it goes to
+Python's own machinery; only the frames of this file and of the runner beneath are taken off its traceback.
 """
 
 from __future__ import annotations

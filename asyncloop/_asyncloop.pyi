@@ -1,7 +1,7 @@
 """The C extension.
 
-Future, Task, Handle, TimerHandle, Transport, DatagramTransport are types of their own; their `__class__` says that they are asyncio's, so isinstance holds.  Here they are
-declared as subclasses of asyncio's: it is what a type checker has to know to let them pass where asyncio's are asked for.
+Future, Task, Handle, TimerHandle, Transport, DatagramTransport are types of their own; their `__class__` says that they are asyncio's, so isinstance
+holds.  Here they are declared as subclasses of asyncio's: it is what a type checker has to know to let them pass where asyncio's are asked for.
 """
 
 import asyncio

@@ -15,7 +15,8 @@ from typing import Any
 _NAMES = {
     "submit": {"BROKEN", "BrokenThreadPool", "Future", "RuntimeError", "_WorkItem", "_adjust_thread_count", "_base", "_broken", "_global_shutdown_lock"}
     | {"_resolve_work_item_task", "_shutdown", "_shutdown_lock", "_work_queue", "put"},
-    "_initializer_failed": {"BROKEN", "BrokenThreadPool", "Empty", "_broken", "_shutdown_lock", "_work_queue", "future", "get_nowait", "queue", "set_exception"},
+    "_initializer_failed": {"BROKEN", "BrokenThreadPool", "Empty", "_broken", "_shutdown_lock", "_work_queue", "future", "get_nowait"}
+    | {"queue", "set_exception"},
     "shutdown": {"Empty", "_shutdown", "_shutdown_lock", "_threads", "_work_queue", "cancel", "future", "get_nowait", "join", "put", "queue"},
     "_adjust_thread_count": {"Thread", "_create_worker_context", "_idle_semaphore", "_initargs", "_initializer", "_max_workers", "_thread_name_prefix"}
     | {"_threads", "_threads_queues", "_work_queue", "_worker", "acquire", "add", "len", "ref", "start", "threading", "weakref"},

@@ -1,8 +1,8 @@
 """install() and uninstall(): make asyncloop what an unmodified program gets from asyncio.
 
-install() sets the policy and rebinds asyncio's functions and classes, that of the loop among them, to their C twins, in the package `asyncio` and in the module that defines them; code
-that imported a name earlier keeps asyncio's.  What stood in each place is remembered, and uninstall() puts it back, unless somebody else has put something
-there meanwhile.
+install() sets the policy and rebinds asyncio's functions and classes, that of the loop among them, to their C twins, in the package `asyncio` and in
+the module that defines them; code that imported a name earlier keeps asyncio's.  What stood in each place is remembered, and uninstall() puts it
+back, unless somebody else has put something there meanwhile.
 
 A rebound class accepts asyncio's own objects and subclasses in isinstance and issubclass (src/core/twin.h), so the two kinds may mix.  Private names stay what
 they are: `asyncio.tasks._CTask` is still asyncio's.

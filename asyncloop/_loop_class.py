@@ -1,8 +1,8 @@
 """Loop's metaclass: while install() is in force, Loop is what asyncio.SelectorEventLoop and asyncio.EventLoop mean.
 
-As with the helpers' classes (src/core/twin.h), isinstance and issubclass of the rebound class accept asyncio's own loops and loop classes as well, and a loop of
-exactly this class passes for one of asyncio's.  Two kinds of programs need asyncio's own loop, and get it: one that hands in a selector of its own, and one whose
-class overrides innards of asyncio's loop (`_run_once`, `_add_reader` …) that ours has not.
+As with the helpers' classes (src/core/twin.h), isinstance and issubclass of the rebound class accept asyncio's own loops and loop classes as well,
+and a loop of exactly this class passes for one of asyncio's.  Two kinds of programs need asyncio's own loop, and get it: one that hands in a selector
+of its own, and one whose class overrides innards of asyncio's loop (`_run_once`, `_add_reader` …) that ours has not.
 
 A class stands for asyncio's while `_stands_for` in its own dict, which install() sets, is not None.
 """

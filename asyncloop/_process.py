@@ -17,7 +17,6 @@ import sys
 import threading
 from asyncio import base_subprocess
 from asyncio.log import logger
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._taken import TakenMethods

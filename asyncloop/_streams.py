@@ -13,8 +13,9 @@ from . import _asyncloop
 from ._asyncloop import StreamReader, StreamWriter
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from ssl import SSLContext
+
+    from _typeshed import StrPath
 
 __all__ = ["open_connection", "start_server", "open_unix_connection", "start_unix_server"]
 

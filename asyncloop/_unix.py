@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ._connect import ConnectMixin, Server
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
     from ssl import SSLContext
+
+    from _typeshed import StrPath
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 _MaybeContext: TypeAlias = "bool | SSLContext | None"

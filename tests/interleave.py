@@ -522,7 +522,7 @@ class Maker:
 # ---- comparing
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def run_oracle(oracle, program, cancellations):
     """The same for several subjects."""
     return run(oracle, program, cancellations)

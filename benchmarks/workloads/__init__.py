@@ -5,8 +5,8 @@ A row is one line of the result table: a name, what one operation is, and a func
 create_task and create_future.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 
 @dataclass(frozen=True)

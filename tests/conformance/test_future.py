@@ -16,7 +16,6 @@ import pytest
 
 from sidebyside import awaited_by, blot, child, mixed, same
 
-
 # --- states
 
 @mixed

@@ -2,7 +2,6 @@
 
 Each program runs on its own as a user's would, plain and under `python -m asyncloop`, and must print the same.
 """
-import functools
 import subprocess
 import sys
 

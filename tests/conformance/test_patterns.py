@@ -13,8 +13,6 @@ import warnings
 import pytest
 
 
-
-
 async def add(a, b, delay=0.001):
     await asyncio.sleep(delay)
     return a + b

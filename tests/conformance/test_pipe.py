@@ -12,8 +12,8 @@ import warnings
 
 import pytest
 
-from sidebyside import OURS, same
 from kits import until
+from sidebyside import OURS, same
 
 
 class Reader(asyncio.Protocol):
@@ -264,7 +264,7 @@ def test_named_fifo(t):
 def test_what_is_no_pipe(t):
     async def main():
         loop = asyncio.get_running_loop()
-        for connect, mode in ((loop.connect_read_pipe, "rb"), (loop.connect_write_pipe, "rb+")):
+        for connect in (loop.connect_read_pipe, loop.connect_write_pipe):
             with open(__file__, "rb") as file:
                 try:
                     await connect(asyncio.Protocol, file)

@@ -202,8 +202,7 @@ def test_popen_keywords(loop, tmp_path):
         assert (await run(env={"MARK": "here"}))[1] == "here"
         assert (await run(umask=0o027))[2] == "0o27"
         assert (await run(start_new_session=True))[3:5] == ["True", "True"]
-        if sys.version_info >= (3, 11):
-            assert (await run(process_group=0))[3:5] == ["True", "False"]
+        assert (await run(process_group=0))[3:5] == ["True", "False"]
         assert (await run(pass_fds=[inherited]))[5] == "True"
         assert (await run())[5] == "False"
         assert (await run(preexec_fn=lambda: os.umask(0o077)))[2] == "0o77"

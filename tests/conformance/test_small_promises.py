@@ -1,8 +1,9 @@
 """Small promises of asyncio's: what is called with which arguments, which methods a subclass may replace, texts of errors."""
 import asyncio
 
-import asyncloop
 import pytest
+
+import asyncloop
 
 
 def run(new_loop, main):

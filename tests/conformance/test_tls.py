@@ -12,7 +12,6 @@ import certs
 from sidebyside import same
 from tls_peers import VERSIONS, Buffered, Echo, Peer, Recorder, both, closed, fact, linked, of_side, run_quiet, socket_pair, soon, until
 
-
 ours_only = pytest.mark.parametrize("kit", ["asyncloop"], indirect=True)
 
 

@@ -178,7 +178,7 @@ def test_a_failing_factory(t):
         for _ in range(2):
             try:
                 transport, protocol = await soon(loop.create_connection(Recorder, *address, ssl=certs.client_context(), server_hostname="localhost"))
-            except (ssl.SSLError, ConnectionError) as exc:
+            except (ssl.SSLError, ConnectionError):
                 t.say("not connected")
                 continue
             transport.close()

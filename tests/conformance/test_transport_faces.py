@@ -311,7 +311,7 @@ def test_an_address_that_is_replaced_while_it_is_compared():
             __hash__ = tuple.__hash__
 
         for _ in range(3):
-            transport._address = tuple(list(sock.getsockname()))
+            transport._address = tuple(list(sock.getsockname()))  # noqa: C414, a new tuple
             transport.sendto(b"x", Address(sock.getsockname()))
             assert sock.recv(9) == b"x"
         transport.abort()

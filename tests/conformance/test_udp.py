@@ -192,7 +192,7 @@ def test_a_burst_is_received_whole_and_in_order(t):
     async def main():
         a, pa, addr = await endpoint()
         with socket.socket(type=socket.SOCK_DGRAM) as peer:
-            for burst in range(4):
+            for _ in range(4):
                 for i in range(40):
                     peer.sendto(b"%d" % i, addr)
                 await until(lambda: len(pa.got) == 40)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from sidebyside import OURS, ORACLE, child
+from sidebyside import ORACLE, OURS, child
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 

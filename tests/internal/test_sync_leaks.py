@@ -4,9 +4,9 @@ import importlib.util
 import sys
 
 import pytest
-
 import test_alloc_failures
 import test_leaks
+
 from sidebyside import OURS, child
 
 classes = OURS.classes

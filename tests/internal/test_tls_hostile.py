@@ -14,7 +14,7 @@ import pytest
 
 import certs
 from sidebyside import OURS, SANITIZED
-from tls_peers import LONG, Peer, Recorder, linked, soon, until
+from tls_peers import LONG, Peer, Recorder, linked, until
 
 HANDSHAKE_LIMIT = 0.3
 DISCONNECTS = (ssl.SSLError, ConnectionError)
