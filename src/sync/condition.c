@@ -68,7 +68,7 @@ condition_end_wait(Coro *c, Condition *cond, struct state *st, bool has_raised, 
     c->slots[CONDITION_OUTCOME] = c->slots[CONDITION_CANCELLED] = NULL;
     PyObject *raised = has_raised ? compat_take_raised() : NULL;
     if (!has_raised && cancelled != NULL) {
-        raised = st->condition_keeps_error ? Py_NewRef(cancelled) : PyObject_CallNoArgs(st->CancelledError);
+        raised = st->traits.condition_keeps_error ? Py_NewRef(cancelled) : PyObject_CallNoArgs(st->CancelledError);
         if (raised == NULL) {
             raised = compat_take_raised();
         }
@@ -84,7 +84,7 @@ condition_end_wait(Coro *c, Condition *cond, struct state *st, bool has_raised, 
     if (LIKELY(raised == NULL)) {
         return coro_return(result, Py_True);
     }
-    raise_again(raised, st->condition_passes_on ? condition_notify(cond, st, 1) : 0);
+    raise_again(raised, st->traits.condition_passes_on ? condition_notify(cond, st, 1) : 0);
     return PYGEN_ERROR;
 }
 
@@ -132,7 +132,7 @@ condition_begin_wait(Coro *c, Condition *cond, struct state *st, PyObject **resu
         return PYGEN_ERROR;
     }
     PyObject *future = NULL;
-    if (st->condition_passes_on && (future = bound_new_waiter(&cond->bound, st)) == NULL) {
+    if (st->traits.condition_passes_on && (future = bound_new_waiter(&cond->bound, st)) == NULL) {
         return PYGEN_ERROR;
     }
     if (condition_release(cond, st) < 0) {
@@ -585,8 +585,8 @@ condition_ask_asyncio(struct state *st)
     PyObject *native = module == NULL ? NULL : PyObject_GetAttrString(module, "Condition");
     int keeps_error = native == NULL ? -1 : condition_wait_has_variable(native, "err");
     if (keeps_error >= 0) {
-        st->condition_keeps_error = keeps_error;
-        st->condition_passes_on = PyObject_HasAttrString(native, "_notify");
+        st->traits.condition_keeps_error = keeps_error;
+        st->traits.condition_passes_on = PyObject_HasAttrString(native, "_notify");
     }
     Py_XDECREF(module);
     Py_XDECREF(native);

@@ -147,7 +147,7 @@ semaphore_wake_others(Semaphore *s, struct state *st)
     int rc;
     while ((rc = semaphore_is_positive(s)) > 0) {
         rc = semaphore_call_wake_next(s, st);
-        if (rc <= 0 || !st->semaphore_wakes_all) {
+        if (rc <= 0 || !st->traits.semaphore_wakes_all) {
             return rc < 0 ? -1 : 0;
         }
     }
@@ -163,7 +163,7 @@ semaphore_give_back(Coro *c, Semaphore *s, struct state *st)
     if (is_cancelled != 0) {
         return is_cancelled < 0 ? -1 : 0;
     }
-    if (!st->semaphore_wakes_all) {
+    if (!st->traits.semaphore_wakes_all) {
         return semaphore_release(s, st);
     }
     int is_done = child_is_done(st, future);
@@ -186,7 +186,7 @@ semaphore_end_acquire(Coro *c, Semaphore *s, struct state *st, PyObject *value, 
     else {
         PyErr_Clear();
     }
-    raise_again(raised, st->semaphore_wakes_all ? semaphore_wake_others(s, st) : 0);
+    raise_again(raised, st->traits.semaphore_wakes_all ? semaphore_wake_others(s, st) : 0);
     return PYGEN_ERROR;
 }
 
@@ -322,7 +322,7 @@ Semaphore_wake_up_next(PyObject *self, PyObject *Py_UNUSED(none))
 {
     struct state *st = state_of(self);
     int rc = semaphore_wake_next((Semaphore *)self, st);
-    return rc < 0 ? NULL : st->semaphore_wakes_all ? PyBool_FromLong(rc) : Py_NewRef(Py_None);
+    return rc < 0 ? NULL : st->traits.semaphore_wakes_all ? PyBool_FromLong(rc) : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -463,7 +463,7 @@ semaphore_ask_asyncio(struct state *st)
     PyObject *module = PyImport_ImportModule("asyncio.locks");
     PyObject *semaphore = module == NULL ? NULL : PyObject_CallMethod(module, "Semaphore", NULL);
     PyObject *answer = semaphore == NULL ? NULL : PyObject_CallMethod(semaphore, "_wake_up_next", NULL);
-    st->semaphore_wakes_all = answer == Py_False;
+    st->traits.semaphore_wakes_all = answer == Py_False;
     Py_XDECREF(module);
     Py_XDECREF(semaphore);
     Py_XDECREF(answer);

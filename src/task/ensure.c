@@ -183,7 +183,7 @@ module_create_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, P
     static const char *const names[] = {"coro", "name", "context"};
     static const struct args_signature signature = {"create_task", names, 1, 1, 3, false};
     struct state *st = state_of_module(module);
-    if (st->create_task_takes_any) {
+    if (st->traits.create_task_takes_any) {
         return ensure_create_task_with_keywords(st, args, n_args, kwnames);
     }
     PyObject *given[3];
@@ -222,9 +222,9 @@ ensure_read_create_task(struct state *st)
     if (future_import(&function, "asyncio.tasks", "create_task") == 0) {
         code = PyObject_GetAttrString(function, "__code__");
         flags = code == NULL ? NULL : PyObject_GetAttrString(code, "co_flags");
-        st->create_task_takes_any = flags != NULL && (PyLong_AsLong(flags) & CO_VARKEYWORDS) != 0;
+        st->traits.create_task_takes_any = flags != NULL && (PyLong_AsLong(flags) & CO_VARKEYWORDS) != 0;
         PyErr_Clear(); /* somebody else's function, perhaps in C: that of the version */
-        st->create_task_takes_any = st->create_task_takes_any || (flags == NULL && COMPAT_FACTORY_KEYWORDS);
+        st->traits.create_task_takes_any = st->traits.create_task_takes_any || (flags == NULL && COMPAT_FACTORY_KEYWORDS);
         rc = 0;
     }
     Py_XDECREF(function);

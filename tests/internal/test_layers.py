@@ -29,9 +29,19 @@ def test_includes_go_down_only():
         for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M):
             if (path.parent / included).exists() and "/" not in included:
                 included = str(own.parent / included)
+            if str(own) == "core/state.h" and included.endswith("/state_list.h"):
+                continue
             if LAYERS.index(layer_of(included)) > LAYERS.index(layer_of(own)):
                 wrong.append(f"{own} includes {included}")
     assert wrong == []
+
+
+def test_what_the_state_joins_includes_nothing():
+    """So core/state.h may include the lists of higher layers, and nobody else may."""
+    lists = sorted(SRC.glob("*/state_list.h"))
+    assert [path.parent.name for path in lists] == ["net", "sync", "task"]
+    assert [str(path) for path in lists if re.search(r"^\s*#\s*include", path.read_text(), re.M)] == []
+    assert [str(path.relative_to(SRC)) for path in SOURCES if "state_list.h\"" in path.read_text()] == ["core/state.h"]
 
 
 def test_the_build_lists_the_layers_in_order():
