@@ -59,6 +59,7 @@
 #define COMPAT_DICT_VERSIONS (!COMPAT_AT_LEAST(3, 14))        /* every change of a dict changes a number in it */
 #define COMPAT_TRASHCAN_IN_INTERPRETER COMPAT_AT_LEAST(3, 14) /* the Py_TRASHCAN macros do nothing: Py_DECREF itself looks at the stack */
 #define COMPAT_QUEUE_SHUTDOWN COMPAT_AT_LEAST(3, 13)          /* Queue.shutdown() */
+#define COMPAT_ACCEPTS_ONE_MORE COMPAT_AT_LEAST(3, 14)       /* one event takes backlog + 1 connections, not backlog */
 #define COMPAT_BARRIER_TEXT (COMPAT_AT_LEAST(3, 14) ? "parties must be >= 1" : "parties must be > 0")
 #define COMPAT_AWAIT_TEXT (COMPAT_AT_LEAST(3, 14) ? "'%.100s' object can't be awaited" : "object %.100s can't be used in 'await' expression")
 #define COMPAT_AWAIT_NAMES_TYPE COMPAT_AT_LEAST(3, 15)        /* the TypeErrors of an __await__ that gives no iterator */

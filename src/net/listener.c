@@ -156,19 +156,10 @@ listener_on_retry(Loop *loop, PyObject *self, PyObject *arg)
     return listener_watch(loop, l) < 0 ? loop_report(loop, "Exception while accepting connections", NULL) : 0;
 }
 
-static COLD int
-listener_on_error(Loop *loop, Listener *l, int error)
+static inline bool
+listener_is_short(int error)
 {
-    switch (-error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-        return listener_pause(loop, l, error);
-    default:
-        raise_errno(error);
-        return loop_report(loop, "Exception while accepting connections", NULL);
-    }
+    return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
 static int
@@ -181,7 +172,8 @@ listener_on_acceptable(Loop *loop, PyObject *self, PyObject *arg)
         l->singles--;
         most = 0;
     }
-    for (uint32_t i = 0; i <= most && l->is_watched; i++) {
+    /* Where a resource ran out asyncio goes on, as often as ever: its handler may have closed something. */
+    for (uint32_t i = 0; i <= most && (l->is_watched || (l->sock != NULL && timer_is_scheduled(&l->timer))); i++) {
         struct sockaddr_storage address;
         socklen_t n_bytes = sizeof(address);
         if (python_socket_fd(loop->st, l->sock) != l->fd) {
@@ -200,7 +192,14 @@ listener_on_acceptable(Loop *loop, PyObject *self, PyObject *arg)
             return 0;
         }
         else if (fd != -ECONNABORTED) {
-            return listener_on_error(loop, l, fd);
+            if (!listener_is_short(fd)) {
+                raise_errno(fd);
+                return loop_report(loop, "Exception while accepting connections", NULL);
+            }
+            most = l->backlog - (l->backlog > 0 && !COMPAT_ACCEPTS_ONE_MORE);
+            if (listener_pause(loop, l, fd) < 0) {
+                return -1;
+            }
         }
     }
     return 0;
