@@ -271,7 +271,10 @@ class ServerBase:
 class Loop:
     """The loop without asyncloop.Loop's Python part."""
 
-    slow_callback_duration: float
+    @property
+    def slow_callback_duration(self) -> Any: ...
+    @slow_callback_duration.setter
+    def slow_callback_duration(self, value: Any) -> None: ...
     _stopping: bool
     @property
     def _thread_id(self) -> int | None: ...

@@ -523,7 +523,8 @@ Loop__signal_fd_close(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Loop_get_debug(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    return PyBool_FromLong(loop_cast(self)->debug);
+    Loop *loop = loop_cast(self);
+    return loop->debug_given != NULL ? Py_NewRef(loop->debug_given) : PyBool_FromLong(loop->debug);
 }
 
 static PyObject *
@@ -549,6 +550,7 @@ Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
         return NULL;
     }
     loop->debug = is_enabled;
+    Py_XSETREF(loop->debug_given, PyBool_Check(enabled) ? NULL : Py_NewRef(enabled));
     if (loop->thread_id != 0) { /* the tracking depth is the running thread's own */
         PyObject *function = PyObject_GetAttrString(self, "_set_coroutine_origin_tracking");
         PyObject *handle = function == NULL ? NULL : PyObject_CallMethod(self, "call_soon_threadsafe", "OO", function, enabled);
@@ -617,6 +619,31 @@ Loop_set_debug_attribute(PyObject *self, PyObject *value, void *Py_UNUSED(closur
     return done == NULL ? -1 : 0;
 }
 
+static PyObject *
+Loop_get_slow_callback_duration(PyObject *self, void *Py_UNUSED(closure))
+{
+    Loop *loop = loop_cast(self);
+    return loop->slow_callback_given != NULL ? Py_NewRef(loop->slow_callback_given) : PyFloat_FromDouble(loop->slow_callback_duration);
+}
+
+/* Any object, as asyncio's plain attribute: it is compared when a callback has run in debug mode. */
+static int
+Loop_set_slow_callback_duration(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Loop *loop = loop_cast(self);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "slow_callback_duration cannot be deleted");
+        return -1;
+    }
+    if (PyFloat_CheckExact(value)) {
+        loop->slow_callback_duration = PyFloat_AS_DOUBLE(value);
+        Py_CLEAR(loop->slow_callback_given);
+        return 0;
+    }
+    Py_XSETREF(loop->slow_callback_given, Py_NewRef(value));
+    return 0;
+}
+
 /* ---- life */
 
 /* asyncio's coroutines._is_debug_mode(): -X dev, or PYTHONASYNCIODEBUG where the environment counts. */
@@ -669,6 +696,8 @@ Loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->spare_context);
     Py_VISIT(loop->files);
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->slow_callback_given);
+    Py_VISIT(loop->debug_given);
     Py_VISIT(loop->saved_hooks[0]);
     Py_VISIT(loop->saved_hooks[1]);
     return 0;
@@ -684,6 +713,8 @@ Loop_clear(PyObject *self)
     Py_CLEAR(loop->spare_context);
     Py_CLEAR(loop->files);
     Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->slow_callback_given);
+    Py_CLEAR(loop->debug_given);
     Py_CLEAR(loop->saved_hooks[0]);
     Py_CLEAR(loop->saved_hooks[1]);
     Py_CLEAR(loop->dict);
@@ -813,11 +844,12 @@ static PyGetSetDef Loop_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute},
     {"_thread_id", Loop_get_thread_id},
+    {"slow_callback_duration", Loop_get_slow_callback_duration, Loop_set_slow_callback_duration,
+     "Seconds; debug mode logs callbacks that take longer."},
     {NULL},
 };
 
 static PyMemberDef Loop_members[] = {
-    {"slow_callback_duration", T_DOUBLE, offsetof(Loop, slow_callback_duration), 0, "Seconds; debug mode logs callbacks that take longer."},
     {"_stopping", T_BOOL, offsetof(Loop, stopping), 0},
     {"__dictoffset__", T_PYSSIZET, offsetof(Loop, dict), READONLY},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Loop, weakrefs), READONLY},

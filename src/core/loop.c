@@ -413,6 +413,20 @@ loop_show_current_handle(Loop *loop, PyObject *handle)
     compat_set_raised(raised);
 }
 
+/* took >= loop.slow_callback_duration; what cannot be compared is asyncio's TypeError, which leaves the loop. */
+static int
+loop_is_slow(Loop *loop, double took)
+{
+    if (LIKELY(loop->slow_callback_given == NULL)) {
+        return took >= loop->slow_callback_duration;
+    }
+    PyObject *given = Py_NewRef(loop->slow_callback_given), *seconds = PyFloat_FromDouble(took);
+    int is_slow = seconds == NULL ? -1 : PyObject_RichCompareBool(seconds, given, Py_GE);
+    Py_XDECREF(seconds);
+    Py_DECREF(given);
+    return is_slow;
+}
+
 /* Debug mode: run one entry, warn when it was slow. */
 static COLD int
 loop_run_entry_timed(Loop *loop, struct ready *e)
@@ -427,7 +441,11 @@ loop_run_entry_timed(Loop *loop, struct ready *e)
     if (is_handle) {
         loop_show_current_handle(loop, Py_None);
     }
-    if (rc == 0 && took >= loop->slow_callback_duration) {
+    int is_slow = rc < 0 ? 0 : loop_is_slow(loop, took);
+    if (is_slow < 0) {
+        return -1;
+    }
+    if (is_slow) {
         PyObject *what = loop_describe_entry(e);
         PyObject *seconds = what == NULL ? NULL : PyFloat_FromDouble(took);
         if (seconds == NULL || log_line(loop->st, "warning", "(sOO)", "Executing %s took %.3f seconds", what, seconds) < 0) {

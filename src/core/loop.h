@@ -103,6 +103,7 @@ typedef struct Loop {
     int signal_fds[2];      /* read, write end of the signal pipe; -1 when not open */
     unsigned long thread_id; /* of the running thread; 0 when not running */
     double slow_callback_duration;
+    PyObject *slow_callback_given, *debug_given; /* what the program set, where that is no float, no bool; or NULL */
 
     PyObject *spare_context; /* an empty context or NULL (core/context.h) */
     PyObject *published_task; /* the current task as asyncio knows it now; borrowed from asyncio's own slot (core/aiobridge.h) */

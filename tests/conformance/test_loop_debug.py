@@ -417,3 +417,20 @@ def test_our_debug_costs_nothing_when_off():
         assert blot(repr(future)) == "<Future pending>"
     finally:
         loop.close()
+
+
+@same
+def test_what_was_set_is_what_is_there(t):
+    """Attributes keep the very object, as plain ones do."""
+    for value in (None, 0, 1, "yes", [], False, True):
+        t.loop.set_debug(value)
+        t.say(t.loop.get_debug() is value)
+    t.loop.set_debug(False)
+    for value in (1, 2.5, True, None, "never"):
+        t.loop.slow_callback_duration = value
+        t.say(type(t.loop.slow_callback_duration).__name__, t.loop.slow_callback_duration)
+    t.pump()
+    t.loop.set_debug(1)
+    t.attempt(t.pump)  # "never" cannot be compared
+    t.loop.slow_callback_duration = 100
+    t.pump(2)
