@@ -103,7 +103,7 @@ module_exec(PyObject *module)
     if (state_init(st) < 0 || aiobridge_init(st) < 0) {
         return -1;
     }
-    if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
+    if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0 || deferred_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
         || coro_register(module, st) < 0
         || traits_read(st) < 0 || timeout_register(module, st) < 0 || waiter_register(module, st) < 0 || wait_register(module, st) < 0
         || wait_for_register(module, st) < 0 || shield_register(module, st) < 0 || as_completed_register(module, st) < 0

@@ -51,7 +51,7 @@
 
 /* Heap types: st->NAME##_type. */
 #define CORE_TYPES(X) \
-    X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle)
+    X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle) X(Deferred)
 
 /* Free lists, linked through a field of the dead object (core/freelist.h), one per size class: FREELIST_NAME.  A Handle has 0 to 3 slots. */
 #define CORE_FREELISTS(X) \

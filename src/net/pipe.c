@@ -67,7 +67,7 @@ pipe_on_eof(Pipe *p)
     }
     p->base.closing = true;
     transport_stop_reading(&p->base);
-    if (loop_ready_push(p->base.loop, pipe_call_eof, (PyObject *)p, NULL) < 0) {
+    if (deferred_push(p->base.loop, pipe_call_eof, (PyObject *)p, NULL, "eof_received") < 0) {
         return -1;
     }
     return pipe_lose_soon(p, NULL);
@@ -285,6 +285,18 @@ pipe_on_reader_gone(Loop *loop, PyObject *self, PyObject *arg)
 
 /* ---- the first entry, and the last */
 
+/* Begin to hear the peer. Ready entry too, where connection_made is one of its own. */
+static int
+pipe_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
+{
+    Pipe *p = (Pipe *)self;
+    bool wants_reading = p->base.fd >= 0 && (p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing);
+    if (wants_reading && !p->base.read_watched && transport_start_reading(&p->base) < 0) {
+        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL); /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
+    }
+    return 0;
+}
+
 static int
 pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
@@ -298,9 +310,8 @@ pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_made, self);
     }
     PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    bool wants_reading = p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing;
-    if (wants_reading && !p->base.read_watched && transport_start_reading(&p->base) < 0 && protocol_report_method(loop, self, loop->st->str._read_ready, NULL) < 0) {
-        rc = -1; /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
+    if (pipe_on_hear(loop, self, NULL) < 0) {
+        rc = -1;
     }
     context_leave(loop, &p->base.context);
     if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
@@ -310,6 +321,17 @@ pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         compat_set_raised(raised);
     }
     return rc;
+}
+
+static int
+pipe_start_soon(Pipe *p, PyObject *waiter)
+{
+    Loop *loop = p->base.loop;
+    if (LIKELY(!(loop->overrides & LOOP_OWN_CALL_SOON))) {
+        return loop_ready_push(loop, pipe_on_start, (PyObject *)p, waiter);
+    }
+    bool hears = !p->is_writer || p->hears_reader;
+    return transport_start_by_name(&p->base, hears ? pipe_on_hear : NULL, p->is_writer ? "BaseSelectorEventLoop._add_reader" : "_UnixReadPipeTransport._add_reader", waiter);
 }
 
 static void
@@ -377,7 +399,8 @@ pipe_lose_soon(Pipe *p, PyObject *exception)
         return -1; /* the finalizer closes the file */
     }
     p->losing = true;
-    return loop_ready_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception);
+    return deferred_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception,
+                         p->is_writer ? "_UnixWritePipeTransport._call_connection_lost" : "_UnixReadPipeTransport._call_connection_lost");
 }
 
 /* ---- birth */
@@ -445,7 +468,7 @@ pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyOb
     p->base.high_bytes = TRANSPORT_HIGH_DEFAULT;
     p->base.low_bytes = TRANSPORT_HIGH_DEFAULT / 4;
     outq_init(&p->base.out);
-    if (pipe_init(p, file, protocol, extra) < 0 || loop_ready_push(loop, pipe_on_start, (PyObject *)p, waiter) < 0) {
+    if (pipe_init(p, file, protocol, extra) < 0 || pipe_start_soon(p, waiter) < 0) {
         Py_DECREF(p);
         return NULL;
     }

@@ -324,6 +324,17 @@ sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
 
 /* ---- the first entry */
 
+/* Begin to read. Ready entry too, where connection_made is one of its own. */
+static int
+sock_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
+{
+    Transport *t = (Transport *)self;
+    if (t->fd >= 0 && transport_is_reading(t) && !t->read_watched && sock_start_reading(t) < 0) {
+        return transport_fatal_error(t, "Fatal read error on socket transport");
+    }
+    return 0;
+}
+
 static int
 sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
@@ -337,8 +348,7 @@ sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
     }
     PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    if (transport_is_reading(t) && !t->read_watched && sock_start_reading(t) < 0 &&
-        transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
+    if (sock_on_hear(loop, self, NULL) < 0) {
         rc = -1;
     }
     context_leave(loop, &t->context);
@@ -349,6 +359,15 @@ sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
         compat_set_raised(raised);
     }
     return rc;
+}
+
+static int
+sock_start_soon(Transport *t, PyObject *waiter)
+{
+    if (LIKELY(!(t->loop->overrides & LOOP_OWN_CALL_SOON))) {
+        return loop_ready_push(t->loop, sock_transport_on_start, (PyObject *)t, waiter);
+    }
+    return transport_start_by_name(t, sock_on_hear, "_SelectorTransport._add_reader", waiter);
 }
 
 static Transport *
@@ -364,7 +383,7 @@ sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
         return NULL;
     }
     t->read_size = SOCK_READ_SMALL;
-    if (loop_ready_push(loop, sock_transport_on_start, (PyObject *)t, waiter) < 0) {
+    if (sock_start_soon(t, waiter) < 0) {
         fdtable_unset(loop->st, fd, t);
         t->fd = -1; /* the caller keeps it */
         Py_DECREF(t);

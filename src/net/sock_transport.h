@@ -18,6 +18,7 @@
 static Transport *sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *context, PyObject *waiter);
 
 /* Ready entry: the first one of a connection. */
+static int sock_start_soon(Transport *t, PyObject *waiter) MUST_CHECK; /* the first entry, or what a replaced call_soon gets in its place */
 static int sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter);
 
 #endif

@@ -370,7 +370,7 @@ tls_on_shutdown_done(TLSProtocol *p)
     if (!timer_is_scheduled(&p->timer) && tls_start_timer(p, p->shutdown_timeout) < 0) {
         return -1;
     }
-    return loop_ready_push(p->loop, tls_run_close_below, (PyObject *)p, p->transport);
+    return deferred_push(p->loop, tls_run_close_below, (PyObject *)p, p->transport, "_SelectorTransport.close");
 }
 
 /* Our goodbye is under way and the peer's has not come: look again soon. */
@@ -661,7 +661,7 @@ tls_on_lost(TLSProtocol *p, PyObject *exception)
     if (has_begun && app != NULL) {
         p->app_state = TLS_APP_LOST;
         PyObject *arg = PyTuple_Pack(2, app, exception);
-        rc = arg == NULL || loop_check_closed(p->loop) < 0 ? -1 : loop_ready_push(p->loop, tls_run_lost, (PyObject *)p, arg);
+        rc = arg == NULL || loop_check_closed(p->loop) < 0 ? -1 : deferred_push(p->loop, tls_run_lost, (PyObject *)p, arg, "connection_lost");
         Py_XDECREF(arg);
     }
     if (rc == 0) {
@@ -726,7 +726,7 @@ tls_resume_reading(TLSProtocol *p)
     if (!p->reading_paused) {
         return 0;
     }
-    if (loop_check_closed(p->loop) < 0 || loop_ready_push(p->loop, tls_run_resume, (PyObject *)p, NULL) < 0) {
+    if (loop_check_closed(p->loop) < 0 || deferred_push(p->loop, tls_run_resume, (PyObject *)p, NULL, "SSLProtocol._resume_reading.<locals>.resume") < 0) {
         return -1;
     }
     p->reading_paused = false;

@@ -160,7 +160,7 @@ tls_read_on_soon(TLSProtocol *p)
     if (p->reads_on) {
         return 0;
     }
-    if (loop_check_closed(p->loop) < 0 || loop_ready_push(p->loop, tls_run_read_on, (PyObject *)p, NULL) < 0) {
+    if (loop_check_closed(p->loop) < 0 || deferred_push(p->loop, tls_run_read_on, (PyObject *)p, NULL, "SSLProtocol._do_read") < 0) {
         return -1;
     }
     p->reads_on = true;

@@ -78,6 +78,38 @@ transport_wake_opener(Loop *loop, PyObject *waiter)
     return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
 }
 
+/* Ready entry: self is the waiter. */
+static int
+transport_on_wake(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
+{
+    return transport_wake_opener(loop, self);
+}
+
+/* The three steps of a transport's start, each by a call_soon of its own, as asyncio's constructors have them.  In the connection's context, of which
+ * the handles take copies. */
+static COLD int
+transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter)
+{
+    Loop *loop = t->loop;
+    PyObject *object = Py_NewRef(t->protocol.object); /* call_soon may run any code */
+    if (context_enter(loop, &t->context) < 0) {
+        Py_DECREF(object);
+        return -1;
+    }
+    PyObject *made = PyObject_GetAttr(object, loop->st->str.connection_made);
+    int rc = made == NULL ? -1 : deferred_call_soon(loop, made, (PyObject *)t);
+    if (rc == 0 && on_hear != NULL) {
+        rc = deferred_push(loop, on_hear, (PyObject *)t, NULL, name);
+    }
+    if (rc == 0 && waiter != NULL) {
+        rc = deferred_push(loop, transport_on_wake, waiter, NULL, "_set_result_unless_cancelled");
+    }
+    context_leave(loop, &t->context);
+    Py_XDECREF(made);
+    Py_DECREF(object);
+    return rc;
+}
+
 /* ---- the descriptor */
 
 static inline bool
@@ -718,5 +750,5 @@ transport_push_lose(Transport *t, PyObject *exception)
     if (loop_check_closed(t->loop) < 0) {
         return -1;
     }
-    return loop_ready_push(t->loop, transport_on_lose, (PyObject *)t, exception == Py_None ? NULL : exception);
+    return deferred_push(t->loop, transport_on_lose, (PyObject *)t, exception == Py_None ? NULL : exception, "_SelectorTransport._call_connection_lost");
 }

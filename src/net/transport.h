@@ -21,6 +21,7 @@
 #ifndef ASYNCLOOP_NET_TRANSPORT_H
 #define ASYNCLOOP_NET_TRANSPORT_H
 
+#include "core/deferred.h"
 #include "net/address.h"
 #include "net/loop_state.h"
 #include "net/outq.h"
@@ -71,6 +72,8 @@ typedef struct Transport {
 static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock, PyObject *protocol, PyObject *context);
 /* The transport has begun: asyncio's futures._set_result_unless_cancelled(waiter, None), for the future of whoever opens it. */
 static int transport_wake_opener(Loop *loop, PyObject *waiter) MUST_CHECK;
+/* The steps of a start, each by the replaced call_soon: connection_made, on_hear (NULL: none; name is asyncio's for it), the waiter (NULL: none). */
+static int transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter) MUST_CHECK;
 static int transport_register(PyObject *module, struct state *st) MUST_CHECK;
 static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, const struct sockaddr_storage *address,
                                socklen_t n_bytes) MUST_CHECK;

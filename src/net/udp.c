@@ -620,7 +620,7 @@ udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *addre
     }
     DatagramTransport *u = (DatagramTransport *)t;
     u->address = has_address ? Py_NewRef(address) : NULL;
-    if (udp_look_at_socket(u) < 0 || loop_ready_push(loop, sock_transport_on_start, (PyObject *)t, waiter) < 0) {
+    if (udp_look_at_socket(u) < 0 || sock_start_soon(t, waiter) < 0) {
         fdtable_unset(loop->st, fd, t);
         t->fd = -1; /* the caller keeps it */
         Py_DECREF(t);

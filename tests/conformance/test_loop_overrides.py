@@ -1,8 +1,13 @@
 """Methods of the loop that a subclass, or somebody on the class or the instance, has replaced: helpers, tasks and futures call them."""
 import asyncio
 import contextvars
+import os
+import socket
 
-from sidebyside import same
+import pytest
+
+import tls_peers
+from sidebyside import KITS, compare, same
 
 NAMES = ("call_soon", "call_later", "call_at", "create_future")
 var = contextvars.ContextVar("var", default="unset")
@@ -300,3 +305,183 @@ def test_call_later_calls_call_at(t):
     context = contextvars.copy_context()
     loop.call_later(10, print, 1, context=context)
     t.say([s[:3] + (s[3].get("context") is context, sorted(s[3])) for s in seen])
+
+
+# What transports schedule for themselves, by the last part of the callback's name; tasks' steps and futures' callbacks are counted above.
+OWN_WORK = {"connection_made", "_add_reader", "_set_result_unless_cancelled", "_call_connection_lost", "eof_received", "connection_lost", "close", "resume", "_do_read"}
+
+
+class Quiet(asyncio.Protocol):
+    def __init__(self, seen):
+        self.seen, self.is_lost = seen, asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.seen.append(("made", var.get()))
+
+    def data_received(self, data):
+        self.seen.append(("data", bytes(data)))
+
+    def datagram_received(self, data, address):
+        self.seen.append(("datagram", bytes(data)))
+
+    def eof_received(self):
+        self.seen.append("eof")
+
+    def connection_lost(self, exc):
+        self.seen.append(("lost", exc))
+        self.is_lost.done() or self.is_lost.set_result(None)
+
+
+def noting(t, where):
+    """A loop that notes which of a transport's work goes by call_soon; where it is replaced: in a class derived from it, or on the instance."""
+    names = []
+
+    def note(callback):
+        while hasattr(callback, "func"):
+            callback = callback.func
+        name = getattr(callback, "__qualname__", "").rpartition(".")[2]
+        if name in OWN_WORK:
+            names.append(name)
+
+    probe = t.kit.new_loop()
+    base = type(probe)
+    probe.close()
+
+    class Noting(base):
+        def call_soon(self, callback, *args, **kwargs):
+            note(callback)
+            return super().call_soon(callback, *args, **kwargs)
+
+    if where == "class":
+        return t.new_loop(Noting), names
+    loop = t.new_loop()
+    real = loop.call_soon
+
+    def call_soon(callback, *args, **kwargs):
+        note(callback)
+        return real(callback, *args, **kwargs)
+    loop.call_soon = call_soon
+    return loop, names
+
+
+async def by_tcp(loop, seen):
+    a, b = socket.socketpair()
+    var.set("of the connection")
+    _, one = await loop.create_connection(lambda: Quiet(seen), sock=a)
+    _, two = await loop.connect_accepted_socket(lambda: Quiet(seen), b)
+    one.transport.write(b"x")
+    await asyncio.sleep(0.01)
+    one.transport.pause_reading()
+    one.transport.resume_reading()
+    one.transport.close()
+    await one.is_lost
+    await two.is_lost
+
+
+async def by_abort(loop, seen):
+    a, b = socket.socketpair()
+    _, one = await loop.create_connection(lambda: Quiet(seen), sock=a)
+    one.transport.abort()
+    await one.is_lost
+    b.close()
+
+
+async def by_server(loop, seen):
+    protocols = []
+    server = await loop.create_server(lambda: protocols.append(Quiet(seen)) or protocols[-1], "127.0.0.1", 0)
+    client = socket.create_connection(server.sockets[0].getsockname())
+    await asyncio.sleep(0.02)
+    server.close()
+    client.close()
+    await protocols[0].is_lost
+    await server.wait_closed()
+
+
+async def by_datagrams(loop, seen):
+    transport, protocol = await loop.create_datagram_endpoint(lambda: Quiet(seen), local_addr=("127.0.0.1", 0))
+    transport.sendto(b"x", transport.get_extra_info("sockname"))
+    await asyncio.sleep(0.01)
+    transport.close()
+    await protocol.is_lost
+
+
+async def by_pipes(loop, seen):
+    reading, writing = os.pipe()
+    _, one = await loop.connect_read_pipe(lambda: Quiet(seen), open(reading, "rb", 0))
+    _, two = await loop.connect_write_pipe(lambda: Quiet(seen), open(writing, "wb", 0))
+    two.transport.write(b"x")
+    await asyncio.sleep(0.01)
+    two.transport.close()
+    await one.is_lost
+    await two.is_lost
+
+
+async def by_streams(loop, seen):
+    async def serve(reader, writer):
+        seen.append(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+        done.set_result(None)
+
+    done = loop.create_future()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"x")
+    writer.close()
+    await writer.wait_closed()
+    await done
+    server.close()
+    await server.wait_closed()
+
+
+async def by_tls(loop, seen):
+    one, two = Quiet(seen), Quiet(seen)
+    await tls_peers.both(one, two)
+    one.transport.write(b"x")
+    await asyncio.sleep(0.02)
+    one.transport.pause_reading()
+    one.transport.resume_reading()
+    await asyncio.sleep(0.02)
+    one.transport.close()
+    await one.is_lost
+    await two.is_lost
+
+
+@pytest.mark.parametrize("where", ["class", "instance"])
+@pytest.mark.parametrize("work", [by_tcp, by_abort, by_server, by_datagrams, by_pipes, by_streams, by_tls])
+def test_transports_schedule_by_it(work, where):
+    def scenario(t):
+        loop, names = noting(t, where)
+        seen = []
+        loop.run_until_complete(loop.create_task(work(loop, seen)))
+        t.say(seen)
+        if work in (by_server, by_streams):  # here an accepted connection has nobody who waits for its start
+            names[:] = [name for name in names if name != "_set_result_unless_cancelled"]
+        t.say(sorted(names))
+    compare(scenario, KITS["asyncloop"])
+
+
+def test_a_callback_that_was_put_off():
+    """By a call_soon that keeps it: it is run when the program likes, and a second time without harm."""
+    def scenario(t):
+        loop, _ = noting(t, "class")
+        kept = []
+
+        async def main():
+            a, b = socket.socketpair()
+            _, one = await loop.create_connection(lambda: Quiet(t.said), sock=a)
+            loop.call_soon = lambda callback, *args, **kwargs: kept.append((callback, args))
+            one.transport.close()
+            del loop.call_soon
+            await asyncio.sleep(0)
+            t.say("closing", one.transport.is_closing(), len(kept))
+            callback, args = kept.pop()
+            callback(*args)
+            t.say(one.is_lost.done(), one.transport.get_extra_info("socket") is None)
+            if t.kit.name != "asyncio":
+                callback(*args)
+                one.transport.abort()
+            b.close()
+        loop.run_until_complete(loop.create_task(main()))
+    compare(scenario, KITS["asyncloop"])
