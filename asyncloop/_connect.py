@@ -27,6 +27,9 @@ from ._taken import TakenMethods
 if TYPE_CHECKING:
     from asyncio import Server as _AbstractServer  # whom create_server is to return by its type
     from ssl import SSLContext
+
+    _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+    _MaybeContext: TypeAlias = bool | SSLContext | None
 else:
     from asyncio import AbstractServer as _AbstractServer
 
@@ -34,9 +37,6 @@ else:
         from ssl import SSLContext
     except ImportError:  # a Python built without OpenSSL
         SSLContext = None
-
-_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
-_MaybeContext: TypeAlias = "bool | SSLContext | None"
 
 _parts: Any = base_events  # with the names that are asyncio's own
 _check_ssl_socket: Callable[[socket.socket], None] = _parts._check_ssl_socket

@@ -12,15 +12,16 @@ import sys
 from asyncio import base_events
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ._taken import TakenMethods
 from ._unix import remove_stale_socket
 
-_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
-_Address: TypeAlias = "tuple[str, int] | str | None"
-# What to try: ((family, proto), [local address, remote address]).
-_Try: TypeAlias = "tuple[tuple[int, int], list[Any]]"
+if TYPE_CHECKING:
+    _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+    _Address: TypeAlias = tuple[str, int] | str | None
+    # What to try: ((family, proto), [local address, remote address]).
+    _Try: TypeAlias = tuple[tuple[int, int], list[Any]]
 
 _set_reuseport: Callable[[socket.socket], None] = getattr(base_events, "_set_reuseport")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from _typeshed import StrPath
 
-_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
-_MaybeContext: TypeAlias = "bool | SSLContext | None"
+    _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
+    _MaybeContext: TypeAlias = bool | SSLContext | None
 
 
 def _is_abstract(path: Any) -> bool:

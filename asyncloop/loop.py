@@ -20,7 +20,7 @@ from asyncio import coroutines, events
 from asyncio.log import logger
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVarTuple, Unpack
 
 from . import _asyncloop
 from ._datagram import DatagramMixin
@@ -28,7 +28,8 @@ from ._loop_class import LoopClass, is_replaceable
 from ._process import ProcessMixin
 from ._unix import UnixMixin
 
-_Ts = TypeVarTuple("_Ts")
+if TYPE_CHECKING:
+    _Ts = TypeVarTuple("_Ts")
 
 # coroutines.iscoroutinefunction warns from 3.14 on, where the private name takes its place.
 _iscoroutinefunction: Callable[[object], bool] = getattr(coroutines, "_iscoroutinefunction", None) or getattr(
