@@ -74,6 +74,14 @@ def test_everything_that_is_named_is_in_the_source():
     assert sorted(code_names(MAP.read_text()) - words - of_asyncio) == []
 
 
+def test_contributing_names_what_is_in_the_source():
+    texts = [path for folder in ("src", "asyncloop", "tests", "benchmarks", ".ci") for path in (ROOT / folder).rglob("*")
+             if path.suffix in (".c", ".h", ".py", ".pyi", ".sh")] + [ROOT / "setup.py"]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in texts)))
+    of_the_example = {"rest_register"}
+    assert sorted(code_names((ROOT / "CONTRIBUTING.md").read_text()) - words - of_the_example) == []
+
+
 def test_files_that_are_named_exist():
     """core/loop.c and its like, wherever they are named in the text."""
     named = set(re.findall(r"(?<![\w./-])((?:base|plain|core|task|sync|net)/[\w/]+\.[ch])\b", MAP.read_text()))
