@@ -2,7 +2,7 @@
  *
  * An object in a free list is untracked, holds no reference (its type's included) and is linked through its ob_type field.
  * Rules: only exact types; never an object whose tp_finalize has run (the collector's mark survives); the caller has cleared every field.
- *   dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_push, which frees the memory itself when the list is full.
+ *   dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_free; freelist_push frees the memory itself when the list is full.
  *   new:     freelist_pop, or NULL: allocate. A popped object has refcount 1 and its type set, fields are garbage; track it when set up. */
 #ifndef ASYNCLOOP_CORE_FREELIST_H
 #define ASYNCLOOP_CORE_FREELIST_H
@@ -34,6 +34,19 @@ freelist_push(struct freelist *list, PyObject *object)
     else {
         PyObject_GC_Del(object);
     }
+    Py_DECREF(type);
+}
+
+/* The end of a dealloc of a cleared object: into its list, or to its type's tp_free where list is NULL, or where it came back to life once. */
+static inline void
+freelist_free(struct freelist *list, PyObject *object)
+{
+    if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(object))) {
+        freelist_push(list, object);
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
     Py_DECREF(type);
 }
 

@@ -583,13 +583,7 @@ coro_free(Coro *c)
     PyObject *self = (PyObject *)c;
     struct freelist *list = freelist_of_dying(self, Coro_dealloc, FREELIST_CORO);
     coro_end(c);
-    if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(self))) {
-        freelist_push(list, self);
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_Del(self);
-    Py_DECREF(type);
+    freelist_free(list, self);
 }
 
 static inline bool

@@ -125,9 +125,8 @@ future_note_source(Future *f, struct state *st)
 
 /* An object of this exact type with all its fields zero but kind; not tracked. */
 static inline Future *
-future_alloc(struct state *st, PyTypeObject *type, struct freelist *list, size_t size, enum future_kind kind)
+future_alloc(PyTypeObject *type, struct freelist *list, size_t size, enum future_kind kind)
 {
-    (void)st;
     PyObject *self = freelist_pop(list, type);
     if (self == NULL && (self = (PyObject *)PyObject_GC_New(Future, type)) == NULL) {
         return NULL;
@@ -167,7 +166,7 @@ static PyObject *
 future_new(Loop *loop)
 {
     struct state *st = loop->st;
-    Future *f = future_alloc(st, st->Future_type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(st->Future_type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
     if (f == NULL) {
         return NULL;
     }
@@ -293,20 +292,6 @@ future_begin_dealloc(PyObject *self)
         PyObject_ClearWeakRefs(self);
     }
     return true;
-}
-
-/* The memory of a cleared object; list is NULL for a subclass. */
-static inline void
-future_free(Future *f, struct freelist *list)
-{
-    PyObject *self = (PyObject *)f;
-    if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(self))) {
-        freelist_push(list, self);
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(self);
-    type->tp_free(self);
-    Py_DECREF(type);
 }
 
 /* ---- reading it */

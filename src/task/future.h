@@ -102,13 +102,12 @@ static inline struct state *future_state_of(Future *f);
 
 static int future_init(Future *f, struct state *st, PyObject *loop_or_none) MUST_CHECK;
 static int future_start(Future *f, struct state *st, Loop *loop) MUST_CHECK; /* fields of a new object, on an own loop */
-static Future *future_alloc(struct state *st, PyTypeObject *type, struct freelist *list, size_t size, enum future_kind kind);
+static Future *future_alloc(PyTypeObject *type, struct freelist *list, size_t size, enum future_kind kind);
 static int future_visit(Future *f, visitproc visit, void *arg);
 static void future_clear(Future *f);
 static bool future_is_leaf(const Future *f);
 static inline bool future_may_run_code(const Future *f); /* may its end run code that is not ours?  Then no task must be left over as the current one */
 static inline bool future_begin_dealloc(PyObject *self); /* the head of a tp_dealloc; false: the finalizer made it live on */
-static void future_free(Future *f, struct freelist *list_or_null);
 static void future_report_unretrieved(Future *f);
 
 static const char *future_short_name(PyTypeObject *type); /* the class's name without its module */

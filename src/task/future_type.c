@@ -22,7 +22,7 @@ Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
         return type->tp_alloc(type, 0);
     }
     struct state *st = PyType_GetModuleState(type);
-    Future *f = future_alloc(st, type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
     if (f != NULL) {
         PyObject_GC_Track(f);
     }
@@ -51,7 +51,7 @@ Future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject
         || (n_keywords == 1 && !future_is_keyword(PyTuple_GET_ITEM(kwnames, 0), st->str.loop))) {
         return future_call_slowly(type, args, nargsf, kwnames);
     }
-    Future *f = future_alloc(st, tp, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(tp, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
     if (f == NULL) {
         return NULL;
     }
@@ -91,12 +91,12 @@ Future_dealloc(PyObject *self)
     struct freelist *list = freelist_of_dying(self, Future_dealloc, FREELIST_FUTURE);
     if (LIKELY(future_is_leaf(f))) {
         future_clear(f);
-        future_free(f, list);
+        freelist_free(list, self);
         return;
     }
     Py_TRASHCAN_BEGIN(self, Future_dealloc)
     future_clear(f);
-    future_free(f, list);
+    freelist_free(list, self);
     Py_TRASHCAN_END
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/ask.h"
+#include "core/freelist.h"
 #include "task/child.h"
 #include "task/task.h"
 
@@ -480,7 +481,7 @@ GatherFuture_dealloc(PyObject *self)
     }
     Py_TRASHCAN_BEGIN(self, GatherFuture_dealloc)
     GatherFuture_clear(self);
-    future_free((Future *)self, NULL);
+    freelist_free(NULL, self);
     Py_TRASHCAN_END
 }
 

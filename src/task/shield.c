@@ -159,12 +159,10 @@ shield_new(struct state *st, PyObject *loop)
         PyErr_SetString(PyExc_RuntimeError, "asyncloop is being unloaded");
         return NULL;
     }
-    ShieldFuture *outer = (ShieldFuture *)freelist_pop(&st->freelists[FREELIST_SHIELD], st->ShieldFuture_type);
-    if (outer == NULL && (outer = PyObject_GC_New(ShieldFuture, st->ShieldFuture_type)) == NULL) {
+    ShieldFuture *outer = (ShieldFuture *)future_alloc(st->ShieldFuture_type, &st->freelists[FREELIST_SHIELD], sizeof *outer, FUTURE_SHIELD);
+    if (outer == NULL) {
         return NULL;
     }
-    memset((char *)outer + sizeof(PyObject), 0, sizeof *outer - sizeof(PyObject));
-    outer->future.kind = FUTURE_SHIELD;
     PyObject_GC_Track(outer);
     if (UNLIKELY((loop_is_own(st, loop) ? future_start(&outer->future, st, (Loop *)loop) : future_init(&outer->future, st, loop)) < 0)) {
         Py_CLEAR(outer);
@@ -256,7 +254,7 @@ ShieldFuture_dealloc(PyObject *self)
     struct freelist *list = freelist_of_dying(self, ShieldFuture_dealloc, FREELIST_SHIELD);
     Py_TRASHCAN_BEGIN(self, ShieldFuture_dealloc)
     ShieldFuture_clear(self);
-    future_free((Future *)self, list);
+    freelist_free(list, self);
     Py_TRASHCAN_END
 }
 

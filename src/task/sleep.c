@@ -27,7 +27,7 @@ static PyObject *
 sleep_future_new(Loop *loop, double when, PyObject *value)
 {
     struct state *st = loop->st;
-    SleepFuture *s = (SleepFuture *)future_alloc(st, st->SleepFuture_type, &st->freelists[FREELIST_SLEEP_FUTURE], sizeof *s, FUTURE_SLEEP);
+    SleepFuture *s = (SleepFuture *)future_alloc(st->SleepFuture_type, &st->freelists[FREELIST_SLEEP_FUTURE], sizeof *s, FUTURE_SLEEP);
     if (s == NULL) {
         return NULL;
     }
@@ -79,7 +79,7 @@ SleepFuture_dealloc(PyObject *self)
     struct freelist *list = freelist_of_dying(self, SleepFuture_dealloc, FREELIST_SLEEP_FUTURE);
     Py_TRASHCAN_BEGIN(self, SleepFuture_dealloc)
     SleepFuture_clear(self);
-    future_free((Future *)self, list);
+    freelist_free(list, self);
     Py_TRASHCAN_END
 }
 

@@ -248,7 +248,7 @@ task_init(Task *t, struct state *st, PyObject *coro, PyObject *loop, PyObject *n
 static inline Task *
 task_alloc(struct state *st)
 {
-    return (Task *)future_alloc(st, st->Task_type, &st->freelists[FREELIST_TASK], sizeof(Task), FUTURE_TASK);
+    return (Task *)future_alloc(st->Task_type, &st->freelists[FREELIST_TASK], sizeof(Task), FUTURE_TASK);
 }
 
 static PyObject *

@@ -179,12 +179,12 @@ Task_dealloc(PyObject *self)
     struct freelist *list = freelist_of_dying(self, Task_dealloc, FREELIST_TASK);
     if (LIKELY(t->future.state != FUTURE_PENDING && t->waiting_on == NULL && future_is_leaf(&t->future))) {
         Task_clear(self);
-        future_free(&t->future, list);
+        freelist_free(list, self);
         return;
     }
     Py_TRASHCAN_BEGIN(self, Task_dealloc)
     Task_clear(self);
-    future_free(&t->future, list);
+    freelist_free(list, self);
     Py_TRASHCAN_END
 }
 

@@ -70,13 +70,7 @@ timeout_free(Timeout *t)
     PyObject *self = (PyObject *)t;
     struct freelist *list = freelist_of_dying(self, Timeout_dealloc, FREELIST_TIMEOUT);
     timeout_clear(t);
-    if (LIKELY(list != NULL && !PyObject_GC_IsFinalized(self))) {
-        freelist_push(list, self);
-        return;
-    }
-    PyTypeObject *type = Py_TYPE(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    freelist_free(list, self);
 }
 
 static void
