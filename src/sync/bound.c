@@ -80,7 +80,7 @@ bound_end_wait(Coro *c, struct state *st, PyObject **deque, bool has_raised)
 }
 
 static inline PyObject *
-waiters_iter(struct state *st, PyObject *deque)
+bound_iter(struct state *st, PyObject *deque)
 {
     if (LIKELY(deque == NULL)) {
         return NULL;
@@ -92,9 +92,9 @@ waiters_iter(struct state *st, PyObject *deque)
 }
 
 static inline int
-waiters_any(struct state *st, PyObject *deque)
+bound_has_waiter(struct state *st, PyObject *deque)
 {
-    PyObject *iterator = waiters_iter(st, deque), *future;
+    PyObject *iterator = bound_iter(st, deque), *future;
     if (LIKELY(iterator == NULL)) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -108,9 +108,8 @@ waiters_any(struct state *st, PyObject *deque)
     return rc == 0 && PyErr_Occurred() ? -1 : rc;
 }
 
-/* Wake this one unless it is done: 1, 0 when it was, -1. Steals it. */
 static inline int
-waiter_wake_pending(struct state *st, PyObject *future, PyObject *result)
+bound_wake_one(struct state *st, PyObject *future, PyObject *result)
 {
     int rc = future_wake_any(st, future, st->str.done, result, NULL);
     Py_DECREF(future);
@@ -118,7 +117,7 @@ waiter_wake_pending(struct state *st, PyObject *future, PyObject *result)
 }
 
 static inline Py_ssize_t
-waiters_wake_in(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result)
+bound_wake_in(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result)
 {
     Py_ssize_t woken = 0, length = deque_is_true(st, deque);
     if (length <= 0 || n <= 0) {
@@ -126,7 +125,7 @@ waiters_wake_in(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *resul
     }
     PyObject *future = n == 1 ? deque_first(st, deque) : NULL;
     if (future != NULL) { /* as a rule one is to be woken, and it is the first */
-        int rc = waiter_wake_pending(st, future, result);
+        int rc = bound_wake_one(st, future, result);
         if (rc != 0 || deque_length(st, deque) == 1) {
             return rc;
         }
@@ -136,7 +135,7 @@ waiters_wake_in(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *resul
         return -1;
     }
     while (woken < n && (future = PyIter_Next(iterator)) != NULL) {
-        int rc = waiter_wake_pending(st, future, result);
+        int rc = bound_wake_one(st, future, result);
         if (rc < 0) {
             woken = -1;
             break;
@@ -148,25 +147,25 @@ waiters_wake_in(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *resul
 }
 
 static inline Py_ssize_t
-waiters_wake(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result)
+bound_wake(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result)
 {
     if (deque == NULL) {
         return 0;
     }
     Py_INCREF(deque); /* the caller's field may be changed by what foreign futures run */
-    Py_ssize_t woken = waiters_wake_in(st, deque, n, result);
+    Py_ssize_t woken = bound_wake_in(st, deque, n, result);
     Py_DECREF(deque);
     return woken;
 }
 
 static inline int
-waiters_pop_and_wake(struct state *st, PyObject *deque, Py_ssize_t n)
+bound_pop_and_wake(struct state *st, PyObject *deque, Py_ssize_t n)
 {
     int rc = 0;
     Py_INCREF(deque); /* the caller's field may be changed by what foreign futures run */
     while (n > 0 && (rc = deque_is_true(st, deque)) > 0) {
         PyObject *future = deque_popleft(st, deque);
-        rc = future == NULL ? -1 : waiter_wake_pending(st, future, Py_None);
+        rc = future == NULL ? -1 : bound_wake_one(st, future, Py_None);
         if (UNLIKELY(rc < 0)) {
             break;
         }

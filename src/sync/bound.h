@@ -42,13 +42,15 @@ static inline int bound_end_wait(Coro *c, struct state *st, PyObject **deque, bo
 /* ---- waiters: futures of any kind */
 
 /* An iterator over them; NULL without exception when there are none. */
-static inline PyObject *waiters_iter(struct state *st, PyObject *deque);
+static inline PyObject *bound_iter(struct state *st, PyObject *deque);
 /* Is there one that was not cancelled? 1, 0, -1. */
-static inline int waiters_any(struct state *st, PyObject *deque);
+static inline int bound_has_waiter(struct state *st, PyObject *deque);
+/* Wake this one unless it is done: 1, 0 when it was, -1. Steals it. */
+static inline int bound_wake_one(struct state *st, PyObject *future, PyObject *result);
 /* set_result on up to n that are not done, in order.  The number, or -1. */
-static inline Py_ssize_t waiters_wake(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result);
+static inline Py_ssize_t bound_wake(struct state *st, PyObject *deque, Py_ssize_t n, PyObject *result);
 /* Take from the left until one was not done and is woken now; up to n of those. */
-static inline int waiters_pop_and_wake(struct state *st, PyObject *deque, Py_ssize_t n) MUST_CHECK;
+static inline int bound_pop_and_wake(struct state *st, PyObject *deque, Py_ssize_t n) MUST_CHECK;
 
 /* ---- for the types */
 

@@ -52,7 +52,7 @@ condition_acquire(Coro *c, Condition *cond, struct state *st)
 static inline int
 condition_notify(Condition *cond, struct state *st, Py_ssize_t n)
 {
-    return waiters_wake(st, cond->bound.waiters, n, Py_False) < 0 ? -1 : 0;
+    return bound_wake(st, cond->bound.waiters, n, Py_False) < 0 ? -1 : 0;
 }
 
 /* ---- wait() */

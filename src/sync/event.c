@@ -32,7 +32,7 @@ event_set(Event *e, struct state *st)
         return 0;
     }
     e->is_set = true;
-    return waiters_wake(st, e->bound.waiters, PY_SSIZE_T_MAX, Py_True) < 0 ? -1 : 0;
+    return bound_wake(st, e->bound.waiters, PY_SSIZE_T_MAX, Py_True) < 0 ? -1 : 0;
 }
 
 static PySendResult

@@ -18,7 +18,7 @@ lock_try(Lock *l, struct state *st)
     if (l->is_locked) {
         return 0;
     }
-    int is_promised = waiters_any(st, l->bound.waiters);
+    int is_promised = bound_has_waiter(st, l->bound.waiters);
     if (LIKELY(is_promised == 0)) {
         l->is_locked = true;
         return 1;
@@ -33,7 +33,7 @@ lock_wake_first(Lock *l, struct state *st)
     if (first == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    return waiter_wake_pending(st, first, Py_True) < 0 ? -1 : 0;
+    return bound_wake_one(st, first, Py_True) < 0 ? -1 : 0;
 }
 
 static inline int

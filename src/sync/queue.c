@@ -217,7 +217,7 @@ static inline int
 queue_wakeup_next(Queue *q, struct state *st, PyObject **waiters)
 {
     if (LIKELY(queue_kind(q, st) != QUEUE_OTHER)) {
-        return *waiters == NULL ? 0 : waiters_pop_and_wake(st, *waiters, 1);
+        return *waiters == NULL ? 0 : bound_pop_and_wake(st, *waiters, 1);
     }
     PyObject *deque = Bound_get_deque((PyObject *)q, (void *)((char *)waiters - (char *)q));
     PyObject *done = deque == NULL ? NULL : PyObject_CallMethodOneArg((PyObject *)q, st->str._wakeup_next, deque);
@@ -451,9 +451,9 @@ queue_shutdown(Queue *q, struct state *st, bool is_immediate)
             return -1;
         }
     }
-    if (q->bound.waiters != NULL && waiters_pop_and_wake(st, q->bound.waiters, PY_SSIZE_T_MAX) < 0) {
+    if (q->bound.waiters != NULL && bound_pop_and_wake(st, q->bound.waiters, PY_SSIZE_T_MAX) < 0) {
         return -1;
     }
-    return q->putters == NULL ? 0 : waiters_pop_and_wake(st, q->putters, PY_SSIZE_T_MAX);
+    return q->putters == NULL ? 0 : bound_pop_and_wake(st, q->putters, PY_SSIZE_T_MAX);
 }
 #endif

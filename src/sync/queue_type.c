@@ -135,7 +135,7 @@ PriorityQueue_get_hook(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Queue_wakeup_next(PyObject *self, PyObject *waiters)
 {
-    return waiters_pop_and_wake(state_of(self), waiters, 1) < 0 ? NULL : Py_NewRef(Py_None);
+    return bound_pop_and_wake(state_of(self), waiters, 1) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- methods */

@@ -94,7 +94,7 @@ static inline int
 semaphore_is_locked(Semaphore *s, struct state *st)
 {
     int is_zero = semaphore_is_zero(s);
-    return is_zero != 0 ? is_zero : waiters_any(st, s->bound.waiters);
+    return is_zero != 0 ? is_zero : bound_has_waiter(st, s->bound.waiters);
 }
 
 static inline int
@@ -107,7 +107,7 @@ semaphore_call_locked(Semaphore *s, struct state *st)
 static inline int
 semaphore_wake_next(Semaphore *s, struct state *st)
 {
-    PyObject *iterator = waiters_iter(st, s->bound.waiters), *future;
+    PyObject *iterator = bound_iter(st, s->bound.waiters), *future;
     if (LIKELY(iterator == NULL)) {
         return PyErr_Occurred() ? -1 : 0;
     }
