@@ -274,6 +274,21 @@ end:
     return done == NULL ? -1 : 0;
 }
 
+static COLD int
+handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject *argument)
+{
+    PyObject *exception = compat_take_raised();
+    PyObject *callback = PyObject_GetAttrString(object, method);
+    PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, &argument, argument != NULL, NULL);
+    Py_XDECREF(callback);
+    PyErr_Clear(); /* a report that lacks something is better than none */
+    loop_leave_task(loop);
+    compat_set_raised(exception);
+    int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
+    Py_XDECREF(handle);
+    return rc;
+}
+
 static inline bool
 handle_is_native_wakeup(struct state *st, PyObject *callback)
 {

@@ -28,6 +28,10 @@ static inline void handle_left_ring(PyObject *self);
 /* callback(*args) at when, in seconds of the loop's time; the same for the rest.  given: what when() returns, or NULL: when as a float. */
 static PyObject *handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context);
 
+/* For ready entries that stand for a callback of asyncio's: report the raised exception as that of object.method(argument); argument: NULL, none.
+ * The report is asyncio's, handle and all.  0, or -1 with SystemExit or KeyboardInterrupt still raised. */
+static int handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject *argument) MUST_CHECK;
+
 static int handle_register(PyObject *module, struct state *st) MUST_CHECK;
 
 #endif

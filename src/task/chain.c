@@ -117,8 +117,11 @@ chain_cancel_ready(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     PyObject *future = Py_XNewRef((PyObject *)c->future);
     loop_leave_task(loop);
     int rc = future == NULL ? 0 : child_cancel(loop->st, future);
+    if (UNLIKELY(rc < 0)) {
+        rc = handle_report_method(loop, future, "cancel", NULL);
+    }
     Py_XDECREF(future);
-    return LIKELY(rc >= 0) ? 0 : loop_report(loop, "Exception in callback Future.cancel()", NULL);
+    return rc < 0 ? -1 : 0;
 }
 
 static int

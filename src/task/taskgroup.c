@@ -181,7 +181,7 @@ taskgroup_child_ready(Loop *loop, PyObject *self, PyObject *task)
     if (LIKELY(taskgroup_task_done((TaskGroup *)self, loop->st, task) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback TaskGroup._on_task_done()", NULL);
+    return handle_report_method(loop, self, "_on_task_done", task);
 }
 
 static PyObject *

@@ -248,7 +248,7 @@ timeout_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (LIKELY(timeout_fire(t, loop->st) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback Timeout._on_timeout()", NULL);
+    return handle_report_method(loop, self, "_on_timeout", NULL);
 }
 
 static const char *

@@ -671,3 +671,57 @@ def test_an_alarm_by_hand_and_begun_anew(t):
 
     t.loop.set_exception_handler(lambda loop, context: t.say(context["message"], context["exception"]))
     t.run(main())
+
+
+@same(kits=("asyncloop", "our_classes"))
+def test_what_its_callback_raises_is_reported_with_the_handle(t):
+    """Of a task whose cancel() fails: message, exception and handle, as of any callback."""
+    lib = t.kit.classes
+    reports = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        task = asyncio.current_task()
+
+        def fail(*args):
+            raise LookupError("no")
+        timeout = lib.timeout(0.001)
+        async with timeout:
+            task.cancel = fail
+            await lib.sleep(0.02)
+            del task.cancel
+            timeout.reschedule(None)
+
+    t.run(main())
+    for context in reports:
+        t.say(sorted(context), context["message"].partition(" at ")[0], repr(context["exception"]))
+
+
+@same(kits=("asyncloop", "our_classes"))
+def test_what_a_group_raises_in_its_callback_is_reported_with_the_handle(t):
+    lib = t.kit.classes
+    reports = []
+
+    async def fails():
+        raise ValueError("first")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        task = asyncio.current_task()
+
+        def fail(*args):
+            raise LookupError("no")
+        try:
+            async with lib.TaskGroup() as group:
+                task.cancel = fail
+                group.create_task(fails())
+                await lib.sleep(0.01)
+                del task.cancel
+        except BaseExceptionGroup as exc:
+            t.say(exc)
+
+    t.run(main())
+    for context in reports:
+        t.say(sorted(context), context["message"].partition("(")[0], repr(context["exception"]))
