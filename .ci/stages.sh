@@ -136,13 +136,14 @@ types() { # VERSION: mypy at its strictest for every version, no public type unk
         MYPYPATH=checkout python -m mypy.stubtest --ignore-disjoint-bases --allowlist checkout/.ci/stubtest-allowlist '$unused' asyncloop'
 }
 
-lint() { # VERSION: ruff for Python; clang-format for C once its style is applied
+lint() { # VERSION: ruff for Python, clang-format for C, the schema of what the public host reads
     local at; at=$(folder_for "$1" "lint-$1")
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
-        pip install -q pre-commit ruff clang-format==19.1.7
+        pip install -q ruff clang-format==19.1.7 check-jsonschema
         ruff check .
+        check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
         if [ -e .clang-format ]; then find src tests/c -name "*.[ch]" -print0 | xargs -0 clang-format --dry-run -Werror; fi'
 }
 

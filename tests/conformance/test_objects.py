@@ -212,7 +212,7 @@ def patch(cls, name, wrapper=None):
 """
 
 
-@pytest.mark.parametrize("cls, name, use", [
+USES = [
     ("TaskGroup", "create_task", "async with asyncio.TaskGroup() as tg: tg.create_task(asyncio.sleep(0))"),
     ("TaskGroup", "__aenter__", "async with asyncio.TaskGroup() as tg: tg.create_task(asyncio.sleep(0))"),
     ("TaskGroup", "__aexit__", "async with asyncio.TaskGroup() as tg: tg.create_task(asyncio.sleep(0))"),
@@ -247,19 +247,43 @@ def patch(cls, name, wrapper=None):
     ("Queue", "get_nowait", "q = asyncio.Queue(); await q.put(1); await q.get()"),
     ("StreamReader", "_wait_for_data", "r = asyncio.StreamReader(); await asyncio.wait_for(r.read(1), 0.0001)"),
     ("StreamReader", "feed_data", "r = asyncio.StreamReader(); r.feed_data(b'x'); print(await r.read(1))"),
-])
-def test_a_class_attribute_that_was_set_is_used(same, cls, name, use):
-    same(PATCHED + f"""
-async def main():
-    {use.replace("; ", chr(10) + "    ")}
-async def outcome():
-    try: await main()
-    except BaseException as e: print(type(e).__name__, e)
-original = patch(asyncio.{cls}, {name!r})
-asyncio.run(outcome()); print(len(calls) > 0, set(calls))
-setattr(asyncio.{cls}, {name!r}, original); calls.clear()
-asyncio.run(outcome()); print(calls)
-""")
+]
+# One interpreter runs all of them, each in a child process that it forks: in each the class is as it was when asyncio was imported.
+EACH_IN_A_FORK = PATCHED + """
+import os
+def one(cls, name, use):
+    scope = {"asyncio": asyncio}
+    exec("async def main():\\n    " + use.replace("; ", "\\n    "), scope)
+    async def outcome():
+        try: await scope["main"]()
+        except BaseException as e: print(type(e).__name__, e)
+    original = patch(cls, name)
+    asyncio.run(outcome()); print(len(calls) > 0, set(calls))
+    setattr(cls, name, original); calls.clear()
+    asyncio.run(outcome()); print(calls)
+for number, (cls, name, use) in enumerate(USES):
+    print("==", number, flush=True)
+    if (pid := os.fork()) == 0:
+        one(getattr(asyncio, cls), name, use)
+        sys.stdout.flush()
+        os._exit(0)
+    print("status", os.waitpid(pid, 0)[1])
+""".replace("USES", repr(USES))
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What each of USES prints, in both ways."""
+    path = tmp_path_factory.mktemp("uses") / "program.py"
+    path.write_text(EACH_IN_A_FORK)
+    return [dict(part.split("\n", 1) for part in run(path, *runner).split("== ")[1:]) for runner in ((), ("-m", "asyncloop"))]
+
+
+@pytest.mark.parametrize("number", range(len(USES)), ids=["-".join(use) for use in USES])
+def test_a_class_attribute_that_was_set_is_used(printed, number):
+    plain, ours = (each[str(number)] for each in printed)
+    assert "True" in plain and plain.endswith("[]\nstatus 0\n")
+    assert ours == plain
 
 
 def test_class_attributes_come_and_go(same):
