@@ -63,7 +63,7 @@ handle_extract_source(struct state *st)
 }
 
 /* A new handle, not tracked by the collector yet; everything set but the timer's place in the heap. */
-static Handle *
+static ALWAYS_INLINE Handle *
 handle_alloc(Loop *loop, uint8_t is_timer, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
     struct state *st = loop->st;

@@ -213,6 +213,13 @@ loop_leave_task(Loop *loop)
     }
 }
 
+static inline bool
+loop_has_leftover(struct state *st)
+{
+    Loop *loop = st->running;
+    return loop != NULL && (UNLIKELY(loop->running_next != NULL) || (loop->published_task != NULL && !loop->stepping));
+}
+
 static inline void
 loop_leave_task_here(struct state *st)
 {
@@ -235,7 +242,7 @@ loop_leave_task_of_dying(Loop *loop, PyObject *object)
 static inline void
 loop_let_go(Loop *loop, PyObject *object)
 {
-    if (loop->published_task != NULL && UNLIKELY(Py_REFCNT(object) == 1)) {
+    if (UNLIKELY(Py_REFCNT(object) == 1) && loop->published_task != NULL) {
         loop_leave_task_of_dying(loop, object);
     }
     Py_DECREF(object);

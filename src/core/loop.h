@@ -143,6 +143,8 @@ static void loop_look_for_overrides(Loop *loop);
 static inline void loop_leave_task(Loop *loop);
 /* The same where the loop is not at hand: the own loop that runs in this thread, if there is one.  For deallocs, whose finalizers are Python code too. */
 static inline void loop_leave_task_here(struct state *st);
+/* Can that do anything?  A cheap question: no when the only own loop that runs, in any thread, is in the middle of a step, or has left its task already. */
+static inline bool loop_has_leftover(struct state *st);
 /* Py_DECREF between two steps: what dies may run finalizers, unless it is of a type of ours, whose dealloc takes care of it (future_may_run_code). */
 static inline void loop_let_go(Loop *loop, PyObject *object);
 

@@ -271,17 +271,30 @@ future_is_leaf(const Future *f)
 }
 
 static inline bool
+future_result_may_run_code(const Future *f)
+{
+    return f->result != NULL && Py_REFCNT(f->result) == 1 && PyObject_IS_GC(f->result);
+}
+
+static inline bool
 future_may_run_code(const Future *f)
 {
     return f->log_traceback || f->weakrefs != NULL || f->first.target != NULL || f->rare != NULL || f->dict != NULL
-           || (f->result != NULL && Py_REFCNT(f->result) == 1 && PyObject_IS_GC(f->result));
+           || future_result_may_run_code(f);
+}
+
+/* Its state is at hand on a loop of ours only; a type that the collector has taken down knows none. */
+static inline bool
+future_has_leftover(const Future *f)
+{
+    return UNLIKELY(!f->is_own) || loop_has_leftover(((Loop *)f->loop)->st);
 }
 
 static inline bool
 future_begin_dealloc(PyObject *self)
 {
     Future *f = (Future *)self;
-    if (UNLIKELY(future_may_run_code(f))) {
+    if (future_has_leftover(f) && UNLIKELY(future_may_run_code(f))) {
         loop_leave_task_here(future_state_of(f));
     }
     if (UNLIKELY(f->log_traceback) && PyObject_CallFinalizerFromDealloc(self) < 0) {

@@ -107,6 +107,7 @@ static int future_visit(Future *f, visitproc visit, void *arg);
 static void future_clear(Future *f);
 static bool future_is_leaf(const Future *f);
 static inline bool future_may_run_code(const Future *f); /* may its end run code that is not ours?  Then no task must be left over as the current one */
+static inline bool future_has_leftover(const Future *f); /* may there be a task left over that the end of f must not find as the current one? */
 static inline bool future_begin_dealloc(PyObject *self); /* the head of a tp_dealloc; false: the finalizer made it live on */
 static void future_report_unretrieved(Future *f);
 

@@ -49,8 +49,14 @@ task_coro_may_run_code(PyObject *coro)
 static inline bool
 task_may_run_code(const Task *t)
 {
-    return t->future.state == FUTURE_PENDING || future_may_run_code(&t->future) || t->waiting_on != NULL
-           || (t->context != NULL && Py_REFCNT(t->context) == 1) || task_coro_may_run_code(t->coro);
+    const Future *f = &t->future;
+    uintptr_t held = (uintptr_t)f->weakrefs | (uintptr_t)f->first.target | (uintptr_t)f->rare | (uintptr_t)f->dict | (uintptr_t)t->waiting_on
+                     | (uintptr_t)t->context | f->log_traceback; /* one question for what few have */
+    if (UNLIKELY(held != 0)
+        && (future_may_run_code(f) || t->waiting_on != NULL || (t->context != NULL && Py_REFCNT(t->context) == 1))) {
+        return true;
+    }
+    return f->state == FUTURE_PENDING || future_result_may_run_code(f) || task_coro_may_run_code(t->coro);
 }
 
 /* Tasks that are being deallocated (no reference left) are not listed. */

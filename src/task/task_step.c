@@ -371,21 +371,22 @@ task_report(Loop *loop, Task *t)
     return rc;
 }
 
-/* Enter the task's context and hold it: a step may call __init__, which gives the task another one.  New reference, for task_leave_context; NULL: -1. */
+/* Enter the task's context; what was entered is for task_leave_context: a step may call __init__, which gives the task another one.  Borrowed from the
+ * thread's state, which holds a context as long as it is entered; NULL: -1. */
 static inline PyObject *
-task_enter_context(Loop *loop, Task *t)
+task_enter_context_borrowed(Loop *loop, Task *t)
 {
-    return LIKELY(context_enter(loop, &t->context) == 0) ? Py_NewRef(t->context) : NULL;
+    return LIKELY(context_enter(loop, &t->context) == 0) ? t->context : NULL;
 }
 
 static inline void
 task_leave_context(Loop *loop, Task *t, PyObject *entered)
 {
     if (LIKELY(t->context == entered)) {
-        Py_DECREF(entered);
         context_leave(loop, &t->context);
         return;
     }
+    Py_INCREF(entered);
     context_leave(loop, &entered);
     Py_XDECREF(entered);
 }
@@ -407,7 +408,7 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     if (UNLIKELY(aiobridge_publish(loop, self) < 0)) {
         return task_report(loop, t);
     }
-    PyObject *entered = task_enter_context(loop, t);
+    PyObject *entered = task_enter_context_borrowed(loop, t);
     if (UNLIKELY(entered == NULL)) {
         return task_report(loop, t); /* up to 3.14 Task(context=5) comes to this */
     }
@@ -522,7 +523,7 @@ task_start_eagerly(Task *t, struct state *st)
         return -1;
     }
     bool is_own = t->future.is_own;
-    PyObject *entered = is_own ? task_enter_context((Loop *)loop, t) : Py_XNewRef(context_materialise_borrowed(&t->context));
+    PyObject *entered = is_own ? task_enter_context_borrowed((Loop *)loop, t) : Py_XNewRef(context_materialise_borrowed(&t->context));
     if (!is_own && entered != NULL && PyContext_Enter(entered) < 0) {
         Py_CLEAR(entered);
     }

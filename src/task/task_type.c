@@ -164,7 +164,7 @@ static void
 Task_dealloc(PyObject *self)
 {
     Task *t = (Task *)self;
-    if (UNLIKELY(task_may_run_code(t))) {
+    if (future_has_leftover(&t->future) && UNLIKELY(task_may_run_code(t))) {
         loop_leave_task_here(future_state_of(&t->future));
     }
     if (UNLIKELY(t->future.log_traceback || (t->future.state == FUTURE_PENDING && t->future.log_destroy))
