@@ -7,7 +7,8 @@
 
 For each project: its source distribution at a pinned version is unpacked, it and what its tests need are installed in an environment of its own, and its
 tests run once a way, the loop chosen before anything is imported (site/sitecustomize.py).  A test is lost when it passes on asyncio and fails on asyncloop, and
-still does when it is run again alone, three times, on both.  The exit status is 1 when a test is lost that expected.py has no reason for.
+still does each time that it is run again on both: three times together with the others, three times alone.  At the end is the list of what is lost; the exit
+status is 1 when expected.py has no reason for one of them, or a project could not be run.
 
 Needs the package index, a C compiler, and Debian's redis-server for redis.  Everything it starts listens on loopback only.
 """
@@ -18,6 +19,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +27,7 @@ import sysconfig
 import tarfile
 import time
 import venv
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import expected
@@ -35,17 +37,24 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 WAYS = ("policy", "install")
 BASE_NEEDS = ("pytest", "pytest-timeout")
-SUITE_SECONDS = 1800
 TEST_SECONDS = 60
-RETRIES = 3
-RETRIED_AT_MOST = 60
+ROUNDS = 3
+ALONE_AT_MOST = 30
+
+
+class CommandFailed(Exception):
+    """A project could not be built, downloaded or installed."""
+
+
+class NothingRan(Exception):
+    """pytest ended before its first test."""
 
 
 def call(*command, **options):
     """Run a command; its output is shown only when it fails."""
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}\nstatus {done.returncode}")
+        raise CommandFailed(f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}\nstatus {done.returncode}")
     return done.stdout
 
 
@@ -93,9 +102,9 @@ class Suite:
         for name in project.drop:
             shutil.rmtree(self.tests / name)
 
-    def run(self, way, args, results, extra=()):
-        """Runs pytest once; {test: (outcome, why)}.  A test that was running when the process ended has crashed it."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ASYNCLOOP"))}
+    def run(self, way, results, extra, only=None):
+        """Runs pytest once; {test: (outcome, why)}.  A test that was running when the process ended has crashed it.  only: of these tests."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "ASYNCLOOP", "SUITE_"))}
         env |= {
             "SUITE_WAY": way,
             "SUITE_RESULTS": str(results),
@@ -105,17 +114,28 @@ class Suite:
             "ASYNC_TEST_TIMEOUT": "20",
         }
         results.unlink(missing_ok=True)
-        command = [self.python, "-m", "pytest", "-p", "suite_results", "-p", "no:cacheprovider", "-q", f"--timeout={TEST_SECONDS}", *extra, *args]
+        project, paths = self.project, self.project.paths
+        if only is not None:
+            paths = sorted({test.partition("::")[0] for test in only})
+            names = results.with_suffix(".only")
+            names.write_text(json.dumps(sorted(only)))
+            env["SUITE_ONLY"] = str(names)
+        command = [self.python, "-m", "pytest", "-p", "suite_results", "-p", "no:cacheprovider", "-q", f"--timeout={TEST_SECONDS}", *extra, *project.options, *paths]
         log = results.with_suffix(".log")
         with open(log, "w") as out:
+            # A session of its own, so that what the tests started ends with them.
+            run = subprocess.Popen(list(map(str, command)), cwd=self.tests, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
             try:
-                status = subprocess.run(list(map(str, command)), cwd=self.tests, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                        timeout=SUITE_SECONDS).returncode
+                status = run.wait(project.seconds)
             except subprocess.TimeoutExpired:
-                status = f"stopped after {SUITE_SECONDS} s"
+                status = f"stopped after {project.seconds} s"
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(run.pid, signal.SIGKILL)
+                run.wait()
         ended = read_results(results, status)
         if not ended:
-            sys.exit(f"{self.project.name}: no test ran ({way}, status {status}):\n{log.read_text()[-3000:]}")
+            raise NothingRan(f"{project.name}: no test ran ({way}, status {status}):\n{log.read_text()[-3000:]}")
         return ended
 
 
@@ -159,68 +179,79 @@ def passed(ended):
     return {test for test, (outcome, _) in ended.items() if outcome == "passed"}
 
 
-def lost_for_good(suite, way, lost, extra, results):
-    """Of the tests lost in the whole run, those that asyncio passes alone and asyncloop does not, in one of a few tries."""
-    lasting = {}
-    for test, why in sorted(lost.items()):
-        for _ in range(RETRIES):
-            ours = suite.run(way, [test], results, extra).get(test)
-            if ours is not None and ours[0] == "passed":
+def lasting(suite, way, lost, extra, logs):
+    """Of the tests lost in the whole run, those that fail on ours and pass on asyncio each time that they are run again.
+
+    They are run together, as long as there are many, then each alone: a test that ends the process takes those behind it along.
+    """
+    left = dict(lost)
+    for _ in range(ROUNDS):
+        if len(left) > 1:
+            ours = suite.run(way, logs / "again.json", extra, left)
+            left = {test: ours.get(test, ("", left[test]))[1] for test in left.keys() - passed(ours)}
+        if len(left) > 1:
+            left = {test: left[test] for test in left.keys() & passed(suite.run("asyncio", logs / "again.json", extra, left))}
+    if len(left) > ALONE_AT_MOST:
+        return left
+    for test in sorted(left):
+        for _ in range(ROUNDS):
+            ours = suite.run(way, logs / "again.json", extra, [test]).get(test, ("", left[test]))
+            left[test] = ours[1]
+            if ours[0] == "passed" or test not in passed(suite.run("asyncio", logs / "again.json", extra, [test])):
+                del left[test]
                 break
-            theirs = suite.run("asyncio", [test], results, extra).get(test)
-            if theirs is None or theirs[0] != "passed":
-                break
-        else:
-            lasting[test] = ours[1] if ours is not None else why
-    return lasting
+    return left
 
 
-def judge(suite, ways, logs, more):
+def judge(suite, ways, logs):
     """Runs one suite; returns {(way, test): why} of what is lost."""
     project, lost = suite.project, {}
-    args = [*project.args, *more]
     with (redis_server if project.redis else nothing)(suite.folder) as extra:
         began = time.monotonic()
-        control = suite.run("asyncio", args, logs / f"{project.name}-asyncio.json", extra)
-        print(f"{project.name} {project.version}: asyncio {len(passed(control))} passed of {len(control)}, {time.monotonic() - began:.0f} s", flush=True)
+        control = passed(suite.run("asyncio", logs / f"{project.name}-asyncio.json", extra))
+        print(f"{project.name} {project.version}: asyncio {len(control)} passed, {time.monotonic() - began:.0f} s", flush=True)
         for way in ways:
             began = time.monotonic()
-            ended = suite.run(way, args, logs / f"{project.name}-{way}.json", extra)
-            first = {test: ended.get(test, ("failed", "did not run"))[1] for test in passed(control) - passed(ended)}
-            print(f"    {way}: {len(passed(ended))} passed, {time.monotonic() - began:.0f} s; {len(first)} lost at first", flush=True)
-            lasting = lost_for_good(suite, way, first, extra, logs / "again.json") if len(first) <= RETRIED_AT_MOST else first
-            for test, why in lasting.items():
-                lost[way, test] = why
-                known = expected.reason(project.name, way, test)
-                print(f"    LOST {test}: {known or why.strip().splitlines()[-1:]}", flush=True)
+            ended = suite.run(way, logs / f"{project.name}-{way}.json", extra)
+            first = {test: ended.get(test, ("", "did not run"))[1] for test in control - passed(ended)}
+            seconds = time.monotonic() - began
+            last = lasting(suite, way, first, extra, logs)
+            lost |= {(way, test): why for test, why in last.items()}
+            print(f"    {way}: {len(passed(ended))} passed, {seconds:.0f} s; lost {len(last)}; {len(first) - len(last)} lost at first and not again", flush=True)
     return lost
 
 
 def main():
+    by_name = {project.name: project for project in PROJECTS}
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("projects", nargs="*", help="names; default: all")
+    parser.add_argument("projects", nargs="*", help="names, in this order; default: all")
     parser.add_argument("--ways", default=",".join(WAYS), help="of policy,install")
     parser.add_argument("--work", type=Path, default=CHECKOUT / "build" / "suites")
-    parser.add_argument("--pytest", default="", metavar="ARGS", help="more arguments of pytest, for one project")
     options = parser.parse_args()
-    unknown = set(options.projects) - {project.name for project in PROJECTS}
+    unknown = set(options.projects) - by_name.keys()
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     work = options.work.resolve() / sysconfig.get_config_var("SOABI")
     logs = work / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     wheel = our_wheel(work)
-    unexplained = 0
-    for project in PROJECTS:
-        if options.projects and project.name not in options.projects:
+    explained, unexplained, broken = [], [], []
+    for project in map(by_name.get, options.projects or by_name):
+        try:
+            lost = judge(Suite(project, work, wheel), options.ways.split(","), logs)
+        except (NothingRan, CommandFailed) as error:
+            broken.append(project.name)
+            print(error, flush=True)
             continue
-        lost = judge(Suite(project, work, wheel), options.ways.split(","), logs, options.pytest.split())
-        for (way, test), why in lost.items():
-            if expected.reason(project.name, way, test) is None:
-                unexplained += 1
-                (logs / "lost.txt").open("a").write(f"==== {project.name} {way} {test}\n{why}\n")
-    print(f"{unexplained} lost without a reason")
-    sys.exit(1 if unexplained else 0)
+        (logs / f"{project.name}-lost.txt").write_text("".join(f"==== {way} {test}\n{why}\n" for (way, test), why in lost.items()))
+        for (way, test), why in sorted(lost.items()):
+            known = expected.reason(project.name, way, test)
+            (explained if known else unexplained).append(f"    {project.name} {way} {test}: {known or why.strip().splitlines()[-1:]}")
+    print(f"lost with a reason: {len(explained)}", *explained, sep="\n")
+    print(f"lost: {len(unexplained)}", *unexplained, sep="\n")
+    if broken:
+        print(f"not run: {', '.join(broken)}")
+    sys.exit(1 if unexplained or broken else 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A pytest plugin: writes how each test ended, and why it failed, to the JSON file named by SUITE_RESULTS.
+"""A pytest plugin: writes how each test ended, and why it failed, to the file named by SUITE_RESULTS, a JSON list a line.
 
-The file is written as tests end, so that a run that crashes or is stopped leaves what it knew.
+The file is written as tests end, so that a run that crashes or is stopped leaves what it knew.  Where SUITE_ONLY names a file, only the tests in it are
+run: names of tests on the command line would not do, as pytest refuses the whole run for one that it cannot take apart.
 """
 
 import json
@@ -11,12 +12,21 @@ import pytest
 _file = None
 # pytest runs pytest inside some suites: only the outermost session reports.
 _outermost = os.environ.pop("SUITE_RESULTS", None)
+_only = os.environ.pop("SUITE_ONLY", None)
 
 
 def pytest_sessionstart(session):
     global _file
     if _outermost and _file is None:
         _file = open(_outermost, "w")
+
+
+def pytest_collection_modifyitems(config, items):
+    if _only:
+        with open(_only) as names:
+            wanted = set(json.load(names))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
+        items[:] = [item for item in items if item.nodeid in wanted]
 
 
 def _write(nodeid, outcome, why=""):
