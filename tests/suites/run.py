@@ -62,8 +62,11 @@ def our_wheel(work):
     """asyncloop as it is in this checkout, built once a call."""
     folder = work / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
-    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, CHECKOUT)
-    return next(folder.glob("*.whl"))
+    said = call(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, CHECKOUT)
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise CommandFailed(f"pip wheel left {wheels}:\n{said[-4000:]}")
+    return wheels[0]
 
 
 class Suite:
@@ -225,6 +228,7 @@ def main():
     by_name = {project.name: project for project in PROJECTS}
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("projects", nargs="*", help="names, in this order; default: all")
+    parser.add_argument("--wheel", type=Path, help="of asyncloop; default: one is built of this checkout")
     parser.add_argument("--ways", default=",".join(WAYS), help="of policy,install")
     parser.add_argument("--work", type=Path, default=CHECKOUT / "build" / "suites")
     options = parser.parse_args()
@@ -234,7 +238,7 @@ def main():
     work = options.work.resolve() / sysconfig.get_config_var("SOABI")
     logs = work / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    wheel = our_wheel(work)
+    wheel = options.wheel.resolve() if options.wheel else our_wheel(work)
     explained, unexplained, broken = [], [], []
     for project in map(by_name.get, options.projects or by_name):
         try:
