@@ -11,6 +11,7 @@
 #include "net/net.h"
 #include "plain/clock.h"
 #include "task/deadline.h"
+#include "task/ensure.h"
 #include "task/executor.h"
 #include "task/future.h"
 #include "task/task.h"
@@ -465,14 +466,18 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
     if (loop_check_closed(loop) < 0) {
         return NULL;
     }
-    int eager = 0;
-    if (UNLIKELY(loop->task_factory != NULL)) {
-        if (!task_factory_is_eager(loop->st, loop->task_factory)) {
-            return loop_type_call_factory(loop, coro, values, kwnames);
-        }
-        eager = 1;
+    int eager = loop->task_factory != NULL;
+    if (UNLIKELY(eager) && !task_factory_is_eager(loop->st, loop->task_factory)) {
+        return loop_type_call_factory(loop, coro, values, kwnames);
     }
     struct task_options options;
+    PyObject *foreign = eager ? NULL : aiobridge_foreign_task_class(loop->st);
+    if (UNLIKELY(foreign != NULL)) {
+        bool is_right = COMPAT_RUNS(3, 13, 3) || task_options_parse(&options, values, kwnames) == 0;
+        PyObject *task = is_right ? ensure_call_task_class(loop, foreign, coro, values, kwnames) : NULL;
+        Py_DECREF(foreign);
+        return task;
+    }
     if (task_options_parse(&options, values, kwnames) < 0) {
         return NULL;
     }

@@ -95,9 +95,9 @@ aiobridge_probe(struct state *Py_UNUSED(st))
 }
 #endif
 
-/* ---- names of asyncio.events that somebody binds anew
+/* ---- names of asyncio.events and asyncio.tasks that somebody binds anew
  *
- * Up to 3.13 the version of the module's dict tells that one was; from 3.14 on a dict watcher counts, one for all of our modules in an interpreter. */
+ * Up to 3.13 the version of the module's dict tells that one was; from 3.14 on a dict watcher counts, one for both and all of our modules in an interpreter. */
 
 #if !COMPAT_DICT_VERSIONS
 static const char *const aiobridge_watch_name = "asyncloop.events";
@@ -142,14 +142,15 @@ aiobridge_watch_names(struct state *st)
             return -1;
         }
         int id = PyDict_AddWatcher(aiobridge_events_changed);
-        if (id < 0 || PyDict_Watch(id, PyModule_GetDict(st->events)) < 0 || PyDict_SetItemString(interpreter_dict, aiobridge_watch_name, capsule) < 0) {
+        if (id < 0 || PyDict_Watch(id, PyModule_GetDict(st->events)) < 0 || PyDict_Watch(id, PyModule_GetDict(st->tasks)) < 0
+            || PyDict_SetItemString(interpreter_dict, aiobridge_watch_name, capsule) < 0) {
             PyErr_Clear();
             Py_CLEAR(capsule);
         }
     }
     if (capsule != NULL) {
-        st->names_version = PyCapsule_GetPointer(capsule, aiobridge_watch_name);
-        st->names_seen = *st->names_version - 1;
+        st->names_version = st->tasks_version = PyCapsule_GetPointer(capsule, aiobridge_watch_name);
+        st->names_seen = st->tasks_seen = *st->names_version - 1;
         st->events_watch = capsule;
     }
     return 0;
@@ -159,6 +160,7 @@ static int
 aiobridge_watch_names(struct state *st)
 {
     st->names_version = compat_dict_version(PyModule_GetDict(st->events));
+    st->tasks_version = compat_dict_version(PyModule_GetDict(st->tasks));
     return 0;
 }
 #endif
@@ -196,6 +198,33 @@ aiobridge_names_look(struct state *st)
     return are_asyncios;
 }
 
+static COLD PyObject *
+aiobridge_task_class_look(struct state *st)
+{
+    if (st->tasks == NULL) { /* the module is being cleared */
+        return NULL;
+    }
+    PyObject *raised = compat_take_raised();
+    PyObject *bound = Py_XNewRef(PyDict_GetItemWithError(PyModule_GetDict(st->tasks), st->str.Task));
+    PyErr_Clear();
+    compat_set_raised(raised);
+    bool is_usual = bound == NULL || bound == Py_None || bound == st->asyncio_Task || bound == (PyObject *)st->Task_type;
+    if (!is_usual) {
+        return bound;
+    }
+    Py_XDECREF(bound);
+    if (st->tasks_version != &st->names_unknown) {
+        st->tasks_seen = *st->tasks_version;
+    }
+    return NULL;
+}
+
+static inline PyObject *
+aiobridge_foreign_task_class(struct state *st)
+{
+    return LIKELY(*st->tasks_version == st->tasks_seen) ? NULL : aiobridge_task_class_look(st);
+}
+
 /* What asyncio's Python code would call; native when the interpreter has cleared the module. New reference. */
 static PyObject *
 aiobridge_name(struct state *st, PyObject *name, PyObject *native)
@@ -222,8 +251,8 @@ aiobridge_call_name(struct state *st, PyObject *name, PyObject *native)
 static int
 aiobridge_init(struct state *st)
 {
-    st->names_version = &st->names_unknown;
-    st->names_seen = st->names_unknown + 1;
+    st->names_version = st->tasks_version = &st->names_unknown;
+    st->names_seen = st->tasks_seen = st->names_unknown + 1;
     PyObject *native = aiobridge_watch_names(st) < 0 ? NULL : PyImport_ImportModule("_asyncio");
     if (native == NULL) {
         return -1;

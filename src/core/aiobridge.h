@@ -24,6 +24,10 @@ static int aiobridge_set_running(struct state *st, PyObject *loop_or_none) MUST_
 static inline bool aiobridge_names_are_known(struct state *st);
 static bool aiobridge_names_look(struct state *st);
 
+/* What somebody bound to asyncio.tasks.Task, the name that asyncio's loop makes tasks by (the pure Python class, a class for tests).  NULL: it is asyncio's
+ * own class or ours, so that a loop of ours makes our tasks.  Raises nothing.  New reference. */
+static inline PyObject *aiobridge_foreign_task_class(struct state *st);
+
 /* What this thread's registry of the running loop looks like, as a number: as long as it is the one that was noted in loop->running_mark,
  * this loop is the running one.  AIOBRIDGE_NO_LOOP: none is; AIOBRIDGE_UNKNOWN: ask (aiobridge_find_running), and do not note it. */
 #define AIOBRIDGE_NO_LOOP 0

@@ -84,8 +84,8 @@ static void
 state_clear(struct state *st)
 {
     st->native_wakeup = NULL; /* what stands in for futures goes too */
-    st->names_version = &st->names_unknown; /* it may be in what goes now */
-    st->names_unknown = st->names_seen + 1;
+    st->names_version = st->tasks_version = &st->names_unknown; /* they may be in what goes now */
+    st->names_unknown = (st->names_seen > st->tasks_seen ? st->names_seen : st->tasks_seen) + 1;
     for (struct task_link *link = st->foreign_tasks.first, *next; link != NULL; link = next) { /* they may outlive the list's head */
         next = link->next;
         *link = (struct task_link){NULL, NULL};

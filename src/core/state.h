@@ -20,7 +20,7 @@
     X(add_done_callback) X(call_exception_handler) X(call_soon) X(call_later) X(cancel) X(close) X(context) \
     X(debug) X(exception) X(fileno) X(get_debug) X(handle) X(message) X(source_traceback) X(time) \
     X(_get_running_loop) X(get_running_loop) X(_set_running_loop) X(get_event_loop) X(_get_event_loop) \
-    X(_stands_for)
+    X(_stands_for) X(Task)
 
 /* Taken from the standard library at import: st->NAME (module, attribute). */
 #define CORE_IMPORTS(X) \
@@ -139,8 +139,10 @@ struct state {
     ptrdiff_t tstate_task_offset; /* of the current task in the thread state; 0 when unknown (aiobridge) */
     ptrdiff_t tstate_loop_offset; /* of the running loop */
     const uint64_t *names_version; /* changes when a name of asyncio.events is bound anew (aiobridge) */
+    const uint64_t *tasks_version; /* the same for asyncio.tasks; may be the same number */
     uint64_t names_seen;           /* what it was when the names of the running loop were asyncio's own */
-    uint64_t names_unknown;        /* names_version points here when nothing tells: never what was seen */
+    uint64_t tasks_seen;           /* what it was when asyncio.tasks.Task was asyncio's own class or ours */
+    uint64_t names_unknown;        /* the versions point here when nothing tells: never what was seen */
     const PyMethodDef *native_wakeup; /* what asyncio's own tasks are woken with, once one was seen (task/callbacks.c); NULL: not yet */
     PyObject *(*wakeup_argument_borrowed)(struct state *st, PyObject *future); /* what to give it for a future of any kind */
     ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/awaited_by.c) */

@@ -121,7 +121,11 @@ child_failure(struct state *st, PyObject *child, PyObject **value)
 static bool
 child_loop_makes_tasks(struct state *st, Loop *loop)
 {
-    PyObject *name = st->str.create_task;
+    PyObject *name = st->str.create_task, *foreign = aiobridge_foreign_task_class(st);
+    if (UNLIKELY(foreign != NULL)) {
+        Py_DECREF(foreign);
+        return false;
+    }
     if (loop->task_factory != NULL || loop->state == LOOP_CLOSED || _PyType_Lookup(Py_TYPE(loop), name) != _PyType_Lookup(st->Loop_type, name)) {
         return false;
     }

@@ -118,6 +118,46 @@ module_ensure_future(PyObject *module, PyObject *const *args, Py_ssize_t n_args,
 
 /* ---- create_task */
 
+/* As the interpreter says of a call with two values for one keyword. */
+static COLD void
+ensure_raise_second_loop(PyObject *task_class)
+{
+    PyObject *module = PyObject_GetAttrString(task_class, "__module__");
+    PyObject *name = module == NULL ? NULL : PyObject_GetAttrString(task_class, "__qualname__");
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, "%S.%S() got multiple values for keyword argument 'loop'", module, name);
+    }
+    else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Format(PyExc_TypeError, "%S got multiple values for keyword argument 'loop'", task_class);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+}
+
+static COLD PyObject *
+ensure_call_task_class(Loop *loop, PyObject *task_class, PyObject *coro, PyObject *const *values, PyObject *kwnames)
+{
+    struct state *st = loop->st;
+    PyObject *kwargs = PyDict_New(), *args = PyTuple_Pack(1, coro), *task = NULL;
+    bool is_ready = kwargs != NULL && args != NULL && PyDict_SetItem(kwargs, st->str.loop, (PyObject *)loop) == 0;
+    if (is_ready && !COMPAT_RUNS(3, 13, 3)) {
+        is_ready = PyDict_SetItem(kwargs, st->str.name, Py_None) == 0 && PyDict_SetItem(kwargs, st->str.context, Py_None) == 0;
+    }
+    for (Py_ssize_t i = 0; is_ready && kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        bool is_loop = PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, i), st->str.loop) == 0;
+        if (is_loop) {
+            ensure_raise_second_loop(task_class);
+        }
+        is_ready = !is_loop && PyDict_SetItem(kwargs, PyTuple_GET_ITEM(kwnames, i), values[i]) == 0;
+    }
+    if (is_ready) {
+        task = PyObject_Call(task_class, args, kwargs);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    return task;
+}
+
 /* The keywords go on as they are: asyncio's function is create_task(coro, **kwargs). */
 static PyObject *
 ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)

@@ -17,6 +17,9 @@ static PyObject *ensure_event_loop(struct state *st);                          /
 
 static PyObject *ensure_loop_of(struct state *st, PyObject *future);           /* get_loop(), or the attribute of old. New reference */
 
+/* task_class(coro, loop=loop, **keywords), as asyncio's loop makes a task of what stands in asyncio.tasks. New reference. */
+static PyObject *ensure_call_task_class(Loop *loop, PyObject *task_class, PyObject *coro, PyObject *const *values, PyObject *kwnames);
+
 static int ensure_register(PyObject *module, struct state *st) MUST_CHECK;
 
 #endif

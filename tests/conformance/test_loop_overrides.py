@@ -1,5 +1,6 @@
 """Methods of the loop that a subclass, or somebody on the class or the instance, has replaced: helpers, tasks and futures call them."""
 import asyncio
+import contextlib
 import contextvars
 import os
 import socket
@@ -485,3 +486,81 @@ def test_a_callback_that_was_put_off():
             b.close()
         loop.run_until_complete(loop.create_task(main()))
     compare(scenario, KITS["asyncloop"])
+
+
+@contextlib.contextmanager
+def tasks_by(task_class):
+    """asyncio.tasks.Task is this class."""
+    before = asyncio.tasks.Task
+    asyncio.tasks.Task = task_class
+    try:
+        yield
+    finally:
+        asyncio.tasks.Task = before
+
+
+class Recorded(asyncio.tasks._PyTask):
+    """Tasks in Python, which know what the loop called them with."""
+
+    asked = []
+
+    def __init__(self, coro, *args, **kwargs):
+        self.asked.append((args, sorted(kwargs), kwargs["loop"] is asyncio.get_running_loop(), kwargs.get("name"), "context" in kwargs))
+        super().__init__(coro, *args, **kwargs)
+
+
+@same
+def test_tasks_of_the_class_that_stands_in_asyncio_tasks(t):
+    """The loop makes its tasks by the name asyncio.tasks.Task, for whoever asks it for one, as long as something else stands there."""
+    lib = t.kit.classes
+
+    async def child(value):
+        await lib.sleep(0)
+        return type(asyncio.current_task()) is Recorded, value
+
+    async def grouped():
+        async with lib.TaskGroup() as group:
+            tasks = group.create_task(child(1)), group.create_task(child(2), name="named")
+        return [task.result() for task in tasks]
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        Recorded.asked.clear()
+        for _ in range(2):
+            with tasks_by(Recorded):
+                made = loop.create_task(child(0), name="a name"), lib.create_task(child(1)), lib.ensure_future(child(2))
+                t.say(len(asyncio.all_tasks(loop) & set(made)), made[0].get_name(), *[await task for task in made])
+                t.say(await loop.create_task(child(3), context=contextvars.copy_context()))
+                t.say(await lib.gather(child(4), child(5)), await lib.shield(child(6)), await grouped())
+                t.say([await each for each in lib.as_completed([child(7)])])
+                coro = child(8)
+                t.attempt(loop.create_task, coro, loop=loop)
+                coro.close()
+                loop.set_task_factory(lambda loop, coro, **kwargs: lib.Task(coro, loop=loop, **kwargs))
+                t.say("a factory comes first", (await loop.create_task(child(9)))[0])
+                loop.set_task_factory(None)
+            t.say("and then", await loop.create_task(child(10)), await grouped())
+        t.say(Recorded.asked)
+
+    t.run(main())
+
+
+@same
+def test_a_class_in_asyncio_tasks_that_fails(t):
+    async def main():
+        async def child():
+            pass
+
+        def no_tasks(coro, **kwargs):
+            raise LookupError(sorted(kwargs))
+
+        with tasks_by(no_tasks):
+            for make in asyncio.get_running_loop().create_task, t.kit.classes.create_task, t.kit.classes.gather, t.kit.classes.ensure_future:
+                coro = child()
+                t.attempt(make, coro)
+                coro.close()
+            coro = child()
+            t.attempt(asyncio.get_running_loop().create_task, coro, strange=1)
+            coro.close()
+
+    t.run(main())
