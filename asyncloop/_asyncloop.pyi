@@ -132,29 +132,42 @@ class StreamWriter(asyncio.StreamWriter, metaclass=Twin):
 
 def _stream_factory(client_connected_cb: Any, limit: int, loop: asyncio.AbstractEventLoop, /) -> Callable[[], StreamReaderProtocol]: ...
 
-@final
-class _SelectorSocketTransport(asyncio.Transport):
-    _buffer: Any
-    _empty_waiter: Any
-    _high_water: int
-    _low_water: int
-    _protocol_connected: bool
-    max_size: int
+class _AnyTransport(asyncio.BaseTransport):
+    """What the transports have in common; it and the next three are no classes at run time."""
+
     _closing: bool
     _conn_lost: int
-    _eof: bool
+    _extra: dict[str, Any]
     _loop: Any
     _paused: bool
     _protocol: Any
+    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
+
+class _Writes:
+    _buffer: Any
+    _high_water: int
+    _low_water: int
     _protocol_paused: bool
-    _sendfile_compatible: Any
-    _server: Any
+
+class _OfSocket(_AnyTransport, _Writes):
+    _empty_waiter: Any
+    _protocol_connected: bool
     _sock: Any
     _sock_fd: int
-    _start_tls_compatible: bool
-    _extra: dict[str, Any]
-    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def _force_close(self, exc: BaseException | None, /) -> None: ...
+
+class _OfPipe(_AnyTransport):
+    _fileno: int
+    _pipe: Any
+    def _read_ready(self) -> None: ...
+
+@final
+class _SelectorSocketTransport(_OfSocket, asyncio.Transport):
+    max_size: int
+    _eof: bool
+    _sendfile_compatible: Any
+    _server: Any
+    _start_tls_compatible: bool
     def _make_empty_waiter(self) -> Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
 
@@ -204,65 +217,26 @@ class TLSProtocol(asyncio.Protocol):
     def _take_over_pause(self) -> None: ...
 
 @final
-class _UnixReadPipeTransport(asyncio.ReadTransport):
+class _UnixReadPipeTransport(_OfPipe, asyncio.ReadTransport):
     max_size: int
-    _closing: bool
-    _conn_lost: int
-    _extra: dict[str, Any]
-    _fileno: int
-    _loop: Any
-    _paused: bool
-    _pipe: Any
-    _protocol: Any
-    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
-    def _read_ready(self) -> None: ...
 
 @final
-class _UnixWritePipeTransport(asyncio.Transport):
-    _buffer: Any
-    _high_water: int
-    _low_water: int
-    _protocol_paused: bool
-    _closing: bool
-    _conn_lost: int
-    _extra: dict[str, Any]
-    _fileno: int
-    _loop: Any
-    _paused: bool
-    _pipe: Any
-    _protocol: Any
-    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
-    def _read_ready(self) -> None: ...
+class _UnixWritePipeTransport(_OfPipe, _Writes, asyncio.Transport): ...
+
 @final
-class _SelectorDatagramTransport(asyncio.DatagramTransport, asyncio.Transport):
-    _buffer: Any
-    _empty_waiter: Any
-    _high_water: int
-    _low_water: int
-    _protocol_connected: bool
+class _SelectorDatagramTransport(_OfSocket, asyncio.DatagramTransport, asyncio.Transport):
     max_size: int
     _address: Any
-    _closing: bool
-    _conn_lost: int
-    _loop: Any
-    _paused: bool
-    _protocol: Any
-    _protocol_paused: bool
-    _sock: Any
-    _sock_fd: int
-    _extra: dict[str, Any]
     def can_write_eof(self) -> bool: ...
     def write(self, data: bytes | bytearray | memoryview) -> None: ...
     def write_eof(self) -> None: ...
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None: ...
-    def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
     def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def get_write_buffer_size(self) -> int: ...
     def is_reading(self) -> bool: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def _force_close(self, exc: BaseException | None, /) -> None: ...
     def _read_ready(self) -> None: ...
     def _sendto_ready(self) -> None: ...
 
