@@ -282,7 +282,7 @@ def printed(tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(USES)), ids=["-".join(use) for use in USES])
 def test_a_class_attribute_that_was_set_is_used(printed, number):
     plain, ours = (each[str(number)] for each in printed)
-    assert "True" in plain and plain.endswith("[]\nstatus 0\n")
+    assert plain.endswith("[]\nstatus 0\n") and ("True" in plain or sys.version_info < (3, 12))  # 3.11's wait_for has no Timeout
     assert ours == plain
 
 

@@ -123,7 +123,8 @@ class Suite:
             names = results.with_suffix(".only")
             names.write_text(json.dumps(sorted(only)))
             env["SUITE_ONLY"] = str(names)
-        command = [self.python, "-m", "pytest", "-p", "suite_results", "-p", "no:cacheprovider", "-q", f"--timeout={TEST_SECONDS}", *extra, *project.options, *paths]
+        command = [self.python, "-m", "pytest", "-p", "suite_results", "-p", "no:cacheprovider", "-q", f"--timeout={TEST_SECONDS}", *extra,
+                   *project.options, *paths]
         log = results.with_suffix(".log")
         with open(log, "w") as out:
             # A session of its own, so that what the tests started ends with them.
@@ -220,7 +221,8 @@ def judge(suite, ways, logs):
             seconds = time.monotonic() - began
             last = lasting(suite, way, first, extra, logs)
             lost |= {(way, test): why for test, why in last.items()}
-            print(f"    {way}: {len(passed(ended))} passed, {seconds:.0f} s; lost {len(last)}; {len(first) - len(last)} lost at first and not again", flush=True)
+            print(f"    {way}: {len(passed(ended))} passed, {seconds:.0f} s; lost {len(last)}; {len(first) - len(last)} lost at first and not again",
+                  flush=True)
     return lost
 
 
