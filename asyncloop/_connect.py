@@ -650,24 +650,24 @@ class ConnectMixin(TakenMethods):
             if total > 0 or SENDFILE_SEEKS_ALWAYS:
                 os.lseek(in_fd, offset, os.SEEK_SET)
 
-    async def _sendfile_native(self, transport: Any, file: IO[bytes], offset: int, count: int | None) -> int:
-        resume_reading = transport.is_reading()
-        transport.pause_reading()
-        await transport._make_empty_waiter()
+    async def _sendfile_native(self, transp: Any, file: IO[bytes], offset: int, count: int | None) -> int:
+        resume_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
         try:
-            return await self.sock_sendfile(transport._sock, file, offset, count, fallback=False)
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
         finally:
-            transport._reset_empty_waiter()
+            transp._reset_empty_waiter()
             if resume_reading:
-                transport.resume_reading()
+                transp.resume_reading()
 
-    async def _sendfile_fallback(self, transport: Any, file: Any, offset: int, count: int | None) -> int:
+    async def _sendfile_fallback(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         """asyncio's, but that the transport gets a copy of each block: the buffer is used again, and a TLS layer keeps what it is given."""
         if hasattr(file, "seek") if SENDFILE_SEEKS_ALWAYS else offset:
             file.seek(offset)
         buffer = memoryview(bytearray(min(count, FALLBACK_BLOCK) if count else FALLBACK_BLOCK))
         total = 0
-        protocol = _SendfileProtocol(transport)
+        protocol = _SendfileProtocol(transp)
         try:
             while not count or total < count:
                 view = buffer[:count - total] if count else buffer
@@ -676,7 +676,7 @@ class ConnectMixin(TakenMethods):
                     break
                 if not SENDFILE_DRAINS_LAST:
                     await protocol.drain()
-                transport.write(bytes(view[:n]))
+                transp.write(bytes(view[:n]))
                 if SENDFILE_DRAINS_LAST:
                     await protocol.drain()
                 total += n

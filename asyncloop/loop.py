@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import sys
+import types
 import warnings
 import weakref
 from asyncio import coroutines, events
@@ -257,6 +258,11 @@ class Loop(  # type: ignore[misc]
 
 
 Loop.__module__ = "asyncloop"
+# As asyncio's, a loop's methods show no annotations: those in these files are for type checkers.
+for _base in Loop.__mro__[: Loop.__mro__.index(asyncio.AbstractEventLoop)]:
+    for _method in vars(_base).values():
+        if isinstance(_method, types.FunctionType):
+            _method.__annotations__ = {}
 
 
 def _on_signal(signum: int, frame: object) -> None:

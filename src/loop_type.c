@@ -6,7 +6,6 @@
 #include "core/function.h"
 #include "core/handle.h"
 #include "core/loop.h"
-#include "core/signals.h"
 #include "core/watch.h"
 #include "net/net.h"
 #include "plain/clock.h"
@@ -509,146 +508,6 @@ Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(none))
     return Py_NewRef(factory == NULL ? Py_None : factory);
 }
 
-/* ---- signals, debug mode, checks */
-
-static PyObject *
-Loop__signal_fd_open(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    int fd = loop_check_closed(loop_cast(self)) < 0 ? -1 : signals_open(loop_cast(self));
-    return fd < 0 ? NULL : PyLong_FromLong(fd);
-}
-
-static PyObject *
-Loop__signal_fd_close(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    signals_close(loop_cast(self));
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop_get_debug(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    Loop *loop = loop_cast(self);
-    return loop->debug_given != NULL ? Py_NewRef(loop->debug_given) : PyBool_FromLong(loop->debug);
-}
-
-static PyObject *
-Loop__set_coroutine_origin_tracking(PyObject *self, PyObject *enabled)
-{
-    int is_enabled = PyObject_IsTrue(enabled);
-    if (is_enabled < 0 || loop_set_origin_tracking(loop_cast(self), is_enabled) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
-{
-    PyObject *enabled = args_only("Loop.set_debug", "enabled", n_args, args, kwnames);
-    if (enabled == NULL) {
-        return NULL;
-    }
-    Loop *loop = loop_cast(self);
-    int is_enabled = PyObject_IsTrue(enabled);
-    if (is_enabled < 0) {
-        return NULL;
-    }
-    loop->debug = is_enabled;
-    Py_XSETREF(loop->debug_given, PyBool_Check(enabled) ? NULL : Py_NewRef(enabled));
-    if (loop->thread_id != 0) { /* the tracking depth is the running thread's own */
-        PyObject *function = PyObject_GetAttrString(self, "_set_coroutine_origin_tracking");
-        PyObject *handle = function == NULL ? NULL : PyObject_CallMethod(self, "call_soon_threadsafe", "OO", function, enabled);
-        Py_XDECREF(function);
-        Py_XDECREF(handle);
-        if (handle == NULL) {
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop__check_closed(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    if (loop_check_closed(loop_cast(self)) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop__check_running(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    if (loop_check_running(loop_cast(self)) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop__check_thread(PyObject *self, PyObject *Py_UNUSED(none))
-{
-    if (loop_check_thread(loop_cast(self)) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-Loop_get_thread_id(PyObject *self, void *Py_UNUSED(closure))
-{
-    unsigned long thread_id = loop_cast(self)->thread_id;
-    if (thread_id == 0) {
-        Py_RETURN_NONE;
-    }
-    return PyLong_FromUnsignedLong(thread_id);
-}
-
-/* What asyncio's own code, which runs in subprocess_exec() and elsewhere, looks at in the place of get_debug(). */
-static PyObject *
-Loop_get_debug_attribute(PyObject *self, void *Py_UNUSED(closure))
-{
-    return Loop_get_debug(self, NULL);
-}
-
-static int
-Loop_set_debug_attribute(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "_debug cannot be deleted");
-        return -1;
-    }
-    PyObject *done = PyObject_CallMethod(self, "set_debug", "(O)", value);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static PyObject *
-Loop_get_slow_callback_duration(PyObject *self, void *Py_UNUSED(closure))
-{
-    Loop *loop = loop_cast(self);
-    return loop->slow_callback_given != NULL ? Py_NewRef(loop->slow_callback_given) : PyFloat_FromDouble(loop->slow_callback_duration);
-}
-
-/* Any object, as asyncio's plain attribute: it is compared when a callback has run in debug mode. */
-static int
-Loop_set_slow_callback_duration(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    Loop *loop = loop_cast(self);
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "slow_callback_duration cannot be deleted");
-        return -1;
-    }
-    if (PyFloat_CheckExact(value)) {
-        loop->slow_callback_duration = PyFloat_AS_DOUBLE(value);
-        Py_CLEAR(loop->slow_callback_given);
-        return 0;
-    }
-    Py_XSETREF(loop->slow_callback_given, Py_NewRef(value));
-    return 0;
-}
-
 /* ---- life */
 
 /* asyncio's coroutines._is_debug_mode(): -X dev, or PYTHONASYNCIODEBUG where the environment counts. */
@@ -815,7 +674,7 @@ static PyMethodDef Loop_methods[] = {
     {"remove_writer", (PyCFunction)(void (*)(void))Loop_remove_writer, METH_FASTCALL | METH_KEYWORDS, "remove_writer($self, fd)\n--\n\nReturns whether fd was watched."},
     {"get_debug", Loop_get_debug, METH_NOARGS, "get_debug($self, /)\n--\n\n"},
     {"set_debug", (PyCFunction)(void (*)(void))Loop_set_debug, METH_FASTCALL | METH_KEYWORDS, "set_debug($self, enabled)\n--\n\n"},
-    {"_set_coroutine_origin_tracking", Loop__set_coroutine_origin_tracking, METH_O, NULL},
+    {ARGS_NAMED_METHOD("_set_coroutine_origin_tracking", Loop__set_coroutine_origin_tracking_named), NULL},
     {"_signal_fd_open", Loop__signal_fd_open, METH_NOARGS, "The descriptor for signal.set_wakeup_fd, opened now if it was not."},
     {"_signal_fd_close", Loop__signal_fd_close, METH_NOARGS, NULL},
     {"_check_closed", Loop__check_closed, METH_NOARGS, NULL},

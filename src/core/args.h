@@ -38,6 +38,21 @@ struct args_signature {
 
 static inline int args_bind(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
                             PyObject **out) MUST_CHECK;
+/* NAME: METHOD, a function of self and one argument, as a method table takes it for ARGS_NAMED_FLAGS: the argument may be given by its name, as to the Python
+ * function that asyncio has.  text: "Lock.acquire". */
+#define ARGS_NAMED(NAME, METHOD, text, argument)                                                               \
+    static PyObject *NAME(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)         \
+    {                                                                                                          \
+        static const char *const names[] = {argument};                                                         \
+        static const struct args_signature signature = {text, names, 1, 1, 1, true};                           \
+        PyObject *value = n_args == 1 && kwnames == NULL ? args[0] : NULL;                                     \
+        if (UNLIKELY(value == NULL) && args_bind(&signature, args, n_args, kwnames, &value) < 0) {             \
+            return NULL;                                                                                       \
+        }                                                                                                      \
+        return METHOD(self, value);                                                                            \
+    }
+#define ARGS_NAMED_METHOD(name, NAME) name, (PyCFunction)(void (*)(void))NAME, METH_FASTCALL | METH_KEYWORDS
+
 /* The same for tp_init and tp_new. */
 static int args_bind_tuple(const struct args_signature *signature, PyObject *args, PyObject *kwargs, PyObject **out) MUST_CHECK;
 

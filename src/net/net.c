@@ -70,7 +70,7 @@ net_loop_free(Loop *loop)
 }
 
 static PyObject *
-Loop__ensure_fd_no_transport(PyObject *self, PyObject *file)
+net_ensure_fd_no_transport(PyObject *self, PyObject *file)
 {
     Loop *loop = (Loop *)self;
     PyObject *number = PyLong_Check(file) ? Py_NewRef(file) : PyObject_CallMethodNoArgs(file, loop->st->str.fileno);
@@ -89,6 +89,8 @@ Loop__ensure_fd_no_transport(PyObject *self, PyObject *file)
     }
     Py_RETURN_NONE;
 }
+
+ARGS_NAMED(Loop__ensure_fd_no_transport, net_ensure_fd_no_transport, "BaseSelectorEventLoop._ensure_fd_no_transport", "fd")
 
 /* The context in which a connection's callbacks run: the given one, or a copy of the current one. 0 and *context is a slot, or -1. */
 static int

@@ -21,7 +21,7 @@ static void net_loop_free(Loop *loop);
 /* Send what waits for the end of a pass or a burst, at once.  0, or -1 with SystemExit or KeyboardInterrupt set. */
 static int net_send_all(Loop *loop) MUST_CHECK;
 
-static PyObject *Loop__ensure_fd_no_transport(PyObject *self, PyObject *file);
+static PyObject *Loop__ensure_fd_no_transport(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
 static PyObject *Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 
@@ -52,8 +52,8 @@ static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, P
     {"_numeric_addrinfo", (PyCFunction)(void (*)(void))Loop__numeric_addrinfo, METH_FASTCALL,                                       \
      PyDoc_STR("_numeric_addrinfo($self, host, port, family, type, proto, flags, /)\n--\n\n"                                \
                "What socket.getaddrinfo says of a host that is a number; None: ask it.")},                                   \
-    {"_ensure_fd_no_transport", Loop__ensure_fd_no_transport, METH_O,                                                        \
-     PyDoc_STR("_ensure_fd_no_transport($self, fd, /)\n--\n\nRaise RuntimeError when a transport uses fd, a number or an object with fileno().")}, \
+    {ARGS_NAMED_METHOD("_ensure_fd_no_transport", Loop__ensure_fd_no_transport),                                                    \
+     PyDoc_STR("_ensure_fd_no_transport($self, fd)\n--\n\nRaise RuntimeError when a transport uses fd, a number or an object with fileno().")}, \
     {"_start_listening", (PyCFunction)(void (*)(void))Loop__start_listening, METH_FASTCALL, Loop__start_listening_doc},      \
     {"_watch_exit", (PyCFunction)(void (*)(void))Loop__watch_exit, METH_FASTCALL, Loop__watch_exit_doc},                              \
     {"_stop_listening", Loop__stop_listening, METH_O,                                                                        \

@@ -49,7 +49,7 @@ Pipe__read_ready(PyObject *self, PyObject *unused)
 /* ---- writing */
 
 PyDoc_STRVAR(Pipe_write_doc,
-"write($self, data, /)\n--\n\n"
+"write($self, data)\n--\n\n"
 "Write data; never blocks.\n\n"
 "data: bytes, bytearray or memoryview; what the pipe does not take now is kept (a copy, unless bytes).\n"
 "Returns: None.  Raises: AssertionError (data is none of these).  Source: asyncio's transports.");
@@ -132,16 +132,23 @@ Pipe__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
+ARGS_NAMED(Pipe_write_named, Pipe_write, "_UnixWritePipeTransport.write", "data")
+ARGS_NAMED(Pipe_writelines_named, Pipe_writelines, "WriteTransport.writelines", "list_of_data")
+ARGS_NAMED(ReadPipe_set_protocol, Transport_set_protocol, "_UnixReadPipeTransport.set_protocol", "protocol")
+ARGS_NAMED(WritePipe_set_protocol, Transport_set_protocol, "_UnixWritePipeTransport.set_protocol", "protocol")
+
 #define PIPE_METHODS                                                                                                         \
     {"get_extra_info", (PyCFunction)(void (*)(void))Pipe_get_extra_info, METH_VARARGS | METH_KEYWORDS, Pipe_get_extra_info_doc}, \
-    {"set_protocol", Transport_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")}, \
     {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
     {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
     {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},                                                                    \
     {"_fatal_error", (PyCFunction)(void (*)(void))Pipe__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
 
+PyDoc_STRVAR(Pipe_set_protocol_doc, "set_protocol($self, protocol)\n--\n\nWho gets the events from now on.");
+
 static PyMethodDef ReadPipe_methods[] = {
     PIPE_METHODS
+    {ARGS_NAMED_METHOD("set_protocol", ReadPipe_set_protocol), Pipe_set_protocol_doc},
     {"pause_reading", Transport_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
     {"resume_reading", Transport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
     {"is_reading", Transport_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
@@ -151,8 +158,9 @@ static PyMethodDef ReadPipe_methods[] = {
 
 static PyMethodDef WritePipe_methods[] = {
     PIPE_METHODS
-    {"write", Pipe_write, METH_O, Pipe_write_doc},
-    {"writelines", Pipe_writelines, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nwrite(b''.join(list_of_data)).")},
+    {ARGS_NAMED_METHOD("set_protocol", WritePipe_set_protocol), Pipe_set_protocol_doc},
+    {ARGS_NAMED_METHOD("write", Pipe_write_named), Pipe_write_doc},
+    {ARGS_NAMED_METHOD("writelines", Pipe_writelines_named), PyDoc_STR("writelines($self, list_of_data)\n--\n\nwrite(b''.join(list_of_data)).")},
     {"can_write_eof", Transport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
     {"pause_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"resume_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRaises: NotImplementedError.")},

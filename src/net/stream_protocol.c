@@ -712,6 +712,13 @@ StreamReaderProtocol_get_drain_waiters(PyObject *self, void *Py_UNUSED(closure))
     return Py_XNewRef(stream_protocol_drain_waiters_borrowed((StreamProtocol *)self, state_of(self)));
 }
 
+ARGS_NAMED(StreamReaderProtocol_connection_made_named, StreamReaderProtocol_connection_made, "StreamReaderProtocol.connection_made", "transport")
+ARGS_NAMED(StreamReaderProtocol_connection_lost_named, StreamReaderProtocol_connection_lost, "StreamReaderProtocol.connection_lost", "exc")
+ARGS_NAMED(StreamReaderProtocol_data_received_named, StreamReaderProtocol_data_received, "StreamReaderProtocol.data_received", "data")
+ARGS_NAMED(StreamReaderProtocol__get_close_waiter_named, StreamReaderProtocol__get_close_waiter, "StreamReaderProtocol._get_close_waiter", "stream")
+ARGS_NAMED(StreamReaderProtocol__replace_transport_named, StreamReaderProtocol__replace_transport, "StreamReaderProtocol._replace_transport", "transport")
+ARGS_NAMED(StreamReaderProtocol__replace_writer_named, StreamReaderProtocol__replace_writer, "StreamReaderProtocol._replace_writer", "writer")
+
 PyDoc_STRVAR(StreamReaderProtocol_doc,
 "StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\n"
 "The protocol that feeds a StreamReader.\n\n"
@@ -719,22 +726,22 @@ PyDoc_STRVAR(StreamReaderProtocol_doc,
 "Source: asyncio.StreamReaderProtocol.");
 
 static PyMethodDef StreamReaderProtocol_methods[] = {
-    STREAM_METHOD(StreamReaderProtocol, connection_made, METH_O, PyDoc_STR("connection_made($self, transport, /)\n--\n\nThe transport is there.")),
-    STREAM_METHOD(StreamReaderProtocol, connection_lost, METH_O,
-                  PyDoc_STR("connection_lost($self, exc, /)\n--\n\nThe reader and all that wait learn of the end.")),
-    STREAM_METHOD(StreamReaderProtocol, data_received, METH_O, PyDoc_STR("data_received($self, data, /)\n--\n\nFeed the reader.")),
+    {ARGS_NAMED_METHOD("connection_made", StreamReaderProtocol_connection_made_named), PyDoc_STR("connection_made($self, transport)\n--\n\nThe transport is there.")},
+    {ARGS_NAMED_METHOD("connection_lost", StreamReaderProtocol_connection_lost_named),
+                  PyDoc_STR("connection_lost($self, exc)\n--\n\nThe reader and all that wait learn of the end.")},
+    {ARGS_NAMED_METHOD("data_received", StreamReaderProtocol_data_received_named), PyDoc_STR("data_received($self, data)\n--\n\nFeed the reader.")},
     STREAM_METHOD(StreamReaderProtocol, eof_received, METH_NOARGS,
                   PyDoc_STR("eof_received($self, /)\n--\n\nThe reader has all.  Returns: whether the transport stays open: not over TLS.")),
     STREAM_METHOD(StreamReaderProtocol, pause_writing, METH_NOARGS, PyDoc_STR("pause_writing($self, /)\n--\n\ndrain() is to wait.")),
     STREAM_METHOD(StreamReaderProtocol, resume_writing, METH_NOARGS, PyDoc_STR("resume_writing($self, /)\n--\n\ndrain() may go on.")),
-    STREAM_METHOD(StreamReaderProtocol, _get_close_waiter, METH_O, NULL),
+    {ARGS_NAMED_METHOD("_get_close_waiter", StreamReaderProtocol__get_close_waiter_named), NULL},
     {NULL},
 };
 
 /* Where asyncio's class of the running patch release has them. */
 static PyMethodDef StreamReaderProtocol_replace_transport_def =
-    STREAM_METHOD(StreamReaderProtocol, _replace_transport, METH_O, NULL);
-static PyMethodDef StreamReaderProtocol_replace_writer_def = STREAM_METHOD(StreamReaderProtocol, _replace_writer, METH_O, NULL);
+    {ARGS_NAMED_METHOD("_replace_transport", StreamReaderProtocol__replace_transport_named), NULL};
+static PyMethodDef StreamReaderProtocol_replace_writer_def = {ARGS_NAMED_METHOD("_replace_writer", StreamReaderProtocol__replace_writer_named), NULL};
 
 static PyGetSetDef StreamReaderProtocol_getset[] = {
     {"__class__", twin_get_class},

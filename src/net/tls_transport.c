@@ -17,7 +17,7 @@ tls_transport_new(TLSProtocol *p)
 /* ---- writing */
 
 PyDoc_STRVAR(TLSTransport_write_doc,
-"write($self, data, /)\n--\n\n"
+"write($self, data)\n--\n\n"
 "Encrypt and send data; never blocks.\n\n"
 "data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
 "Returns: None.  Raises: TypeError.  Source: asyncio's transports.\n"
@@ -46,7 +46,7 @@ TLSTransport_write(PyObject *self, PyObject *data)
 }
 
 PyDoc_STRVAR(TLSTransport_writelines_doc,
-"writelines($self, list_of_data, /)\n--\n\n"
+"writelines($self, list_of_data)\n--\n\n"
 "Encrypt and send several pieces of data.\n\n"
 "list_of_data: an iterable of bytes-like objects.\n"
 "Returns: None.  Raises: TypeError.  Source: asyncio's transports.");
@@ -283,9 +283,16 @@ TLSTransport__test__append_write_backlog(PyObject *self, PyObject *data)
     return tls_write(((TLSTransport *)self)->tls, data) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+ARGS_NAMED(TLSTransport_write_named, TLSTransport_write, "_SSLProtocolTransport.write", "data")
+ARGS_NAMED(TLSTransport_writelines_named, TLSTransport_writelines, "_SSLProtocolTransport.writelines", "list_of_data")
+ARGS_NAMED(TLSTransport_set_protocol_named, TLSTransport_set_protocol, "_SSLProtocolTransport.set_protocol", "protocol")
+ARGS_NAMED(TLSTransport__force_close_named, TLSTransport__force_close, "_SSLProtocolTransport._force_close", "exc")
+ARGS_NAMED(TLSTransport__test__append_write_backlog_named, TLSTransport__test__append_write_backlog,
+           "_SSLProtocolTransport._test__append_write_backlog", "data")
+
 static PyMethodDef TLSTransport_methods[] = {
-    {"write", TLSTransport_write, METH_O, TLSTransport_write_doc},
-    {"writelines", TLSTransport_writelines, METH_O, TLSTransport_writelines_doc},
+    {ARGS_NAMED_METHOD("write", TLSTransport_write_named), TLSTransport_write_doc},
+    {ARGS_NAMED_METHOD("writelines", TLSTransport_writelines_named), TLSTransport_writelines_doc},
     {"write_eof", TLSTransport_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"can_write_eof", TLSTransport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: False.")},
     {"pause_reading", TLSTransport_pause_reading, METH_NOARGS,
@@ -304,15 +311,15 @@ static PyMethodDef TLSTransport_methods[] = {
      PyDoc_STR("get_read_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
     {"get_read_buffer_size", TLSTransport_get_read_buffer_size, METH_NOARGS,
      PyDoc_STR("get_read_buffer_size($self, /)\n--\n\nBytes that have come and were not decrypted yet.")},
-    {"set_protocol", TLSTransport_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")},
+    {ARGS_NAMED_METHOD("set_protocol", TLSTransport_set_protocol_named), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
     {"get_protocol", TLSTransport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
     {"is_closing", TLSTransport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", TLSTransport_close, METH_NOARGS, TLSTransport_close_doc},
     {"abort", TLSTransport_abort, METH_NOARGS,
      PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from the loop.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))TLSTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS, TLSTransport_get_extra_info_doc},
-    {"_force_close", TLSTransport__force_close, METH_O, NULL},
-    {"_test__append_write_backlog", TLSTransport__test__append_write_backlog, METH_O, NULL},
+    {ARGS_NAMED_METHOD("_force_close", TLSTransport__force_close_named), Transport__force_close_doc},
+    {ARGS_NAMED_METHOD("_test__append_write_backlog", TLSTransport__test__append_write_backlog_named), NULL},
     {NULL},
 };
 

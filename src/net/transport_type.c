@@ -43,7 +43,7 @@ transport_check_writable(Transport *t, const char *method, const char *verb)
 }
 
 PyDoc_STRVAR(Transport_write_doc,
-"write($self, data, /)\n--\n\n"
+"write($self, data)\n--\n\n"
 "Send data; never blocks.\n\n"
 "data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
 "Returns: None.  Raises: TypeError, RuntimeError (after write_eof).\n"
@@ -110,7 +110,7 @@ transport_write_lines(Transport *t, PyObject *iterable)
 #endif
 
 PyDoc_STRVAR(Transport_writelines_doc,
-"writelines($self, list_of_data, /)\n--\n\n"
+"writelines($self, list_of_data)\n--\n\n"
 "Send several pieces of data, in one system call where the socket takes them.\n\n"
 "list_of_data: an iterable of bytes-like objects.\n"
 "Returns: None.  Raises: TypeError, RuntimeError (after write_eof).  Source: asyncio's transports.");
@@ -424,9 +424,15 @@ Transport__reset_empty_waiter(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+ARGS_NAMED(Transport_write_named, Transport_write, "_SelectorSocketTransport.write", "data")
+ARGS_NAMED(Transport_writelines_named, Transport_writelines, NET_WRITELINES_GATHERS ? "_SelectorSocketTransport.writelines" : "WriteTransport.writelines", "list_of_data")
+ARGS_NAMED(Transport_set_protocol_named, Transport_set_protocol, "_SelectorSocketTransport.set_protocol", "protocol")
+PyDoc_STRVAR(Transport__force_close_doc, "_force_close($self, exc)\n--\n\nEnd the connection for exc, or None; what is queued is lost.");
+ARGS_NAMED(Transport__force_close_named, Transport__force_close, "_SelectorTransport._force_close", "exc")
+
 static PyMethodDef Transport_methods[] = {
-    {"write", Transport_write, METH_O, Transport_write_doc},
-    {"writelines", Transport_writelines, METH_O, Transport_writelines_doc},
+    {ARGS_NAMED_METHOD("write", Transport_write_named), Transport_write_doc},
+    {ARGS_NAMED_METHOD("writelines", Transport_writelines_named), Transport_writelines_doc},
     {"write_eof", Transport_write_eof, METH_NOARGS, Transport_write_eof_doc},
     {"can_write_eof", Transport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
     {"pause_reading", Transport_pause_reading, METH_NOARGS,
@@ -440,14 +446,14 @@ static PyMethodDef Transport_methods[] = {
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
     {"set_write_buffer_limits", (PyCFunction)(void (*)(void))Transport_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
      Transport_set_write_buffer_limits_doc},
-    {"set_protocol", Transport_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")},
+    {ARGS_NAMED_METHOD("set_protocol", Transport_set_protocol_named), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
     {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
     {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", Transport_close, METH_NOARGS, Transport_close_doc},
     {"abort", Transport_abort, METH_NOARGS,
      PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from the loop.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
-    {"_force_close", Transport__force_close, METH_O, NULL},
+    {ARGS_NAMED_METHOD("_force_close", Transport__force_close_named), Transport__force_close_doc},
     {"_fatal_error", (PyCFunction)(void (*)(void))Transport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
     {"_make_empty_waiter", Transport__make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", Transport__reset_empty_waiter, METH_NOARGS, NULL},

@@ -162,6 +162,11 @@ DatagramTransport__sendto_ready(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+ARGS_NAMED(DatagramTransport_set_protocol, Transport_set_protocol, "_SelectorTransport.set_protocol", "protocol")
+ARGS_NAMED(DatagramTransport_write, Transport_raise_not_implemented, "WriteTransport.write", "data")
+ARGS_NAMED(DatagramTransport_writelines, Transport_raise_not_implemented, "WriteTransport.writelines", "list_of_data")
+ARGS_NAMED(DatagramTransport__force_close_named, DatagramTransport__force_close, "_SelectorTransport._force_close", "exc")
+
 static PyMethodDef DatagramTransport_methods[] = {
     {"sendto", (PyCFunction)(void (*)(void))DatagramTransport_sendto, METH_FASTCALL | METH_KEYWORDS, DatagramTransport_sendto_doc},
     {"pause_reading", Transport_pause_reading, METH_NOARGS,
@@ -175,7 +180,7 @@ static PyMethodDef DatagramTransport_methods[] = {
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
     {"set_write_buffer_limits", (PyCFunction)(void (*)(void))DatagramTransport_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
      Transport_set_write_buffer_limits_doc},
-    {"set_protocol", Transport_set_protocol, METH_O, PyDoc_STR("set_protocol($self, protocol, /)\n--\n\nWho gets the events from now on.")},
+    {ARGS_NAMED_METHOD("set_protocol", DatagramTransport_set_protocol), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
     {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
     {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", DatagramTransport_close, METH_NOARGS,
@@ -183,10 +188,10 @@ static PyMethodDef DatagramTransport_methods[] = {
     {"abort", DatagramTransport_abort, METH_NOARGS,
      PyDoc_STR("abort($self, /)\n--\n\nClose, what is queued is lost; connection_lost(None) comes from the loop.")},
     {"get_extra_info", (PyCFunction)(void (*)(void))DatagramTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
-    {"_force_close", DatagramTransport__force_close, METH_O, NULL},
+    {ARGS_NAMED_METHOD("_force_close", DatagramTransport__force_close_named), Transport__force_close_doc},
     {"_fatal_error", (PyCFunction)(void (*)(void))DatagramTransport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"write", Transport_raise_not_implemented, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nRaises: NotImplementedError.")},
-    {"writelines", Transport_raise_not_implemented, METH_O, PyDoc_STR("writelines($self, list_of_data, /)\n--\n\nRaises: NotImplementedError.")},
+    {ARGS_NAMED_METHOD("write", DatagramTransport_write), PyDoc_STR("write($self, data)\n--\n\nRaises: NotImplementedError.")},
+    {ARGS_NAMED_METHOD("writelines", DatagramTransport_writelines), PyDoc_STR("writelines($self, list_of_data)\n--\n\nRaises: NotImplementedError.")},
     {"write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"can_write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"_read_ready", DatagramTransport__read_ready, METH_NOARGS, NULL},

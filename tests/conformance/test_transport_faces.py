@@ -4,6 +4,7 @@ Each kind of transport is made on asyncio's loop and on ours, and compared by a 
 """
 import asyncio
 import contextlib
+import inspect
 import os
 import socket
 
@@ -335,3 +336,36 @@ def test_lines_of_any_kind(kind):
                 made[kind]._loop._debug = ()
         t.run(main())
     scenario("asyncloop")
+
+
+def parameters(kind, transport):
+    """{public method: its parameters}, of those that Python code can call by name."""
+    return {name: [(p.name, p.kind, p.default) for p in inspect.signature(getattr(transport, name)).parameters.values()]
+            for name in public_names(kind, transport) if callable(getattr(transport, name))}
+
+
+def test_arguments_have_asyncios_names():
+    wanted, given = with_all(ORACLE, parameters), with_all(OURS, parameters)
+    for kind in KINDS:
+        for name, signature in wanted[kind].items():
+            assert given[kind][name] == signature, (kind, name)
+
+
+def call_by_name(kind, transport):
+    """What one argument gives by its name, and errors' texts for none, two and an unknown one."""
+    told = {}
+    for name, argument, value in [("write", "data", b"x"), ("writelines", "list_of_data", [b"y"]), ("set_protocol", "protocol", getattr(transport, "get_protocol", object)())]:
+        method = getattr(transport, name, None)
+        if method is None or kind in ("child", "server"):
+            continue
+        for args, kwargs in [((), {argument: value}), ((), {}), ((value, value), {}), ((), {"other": value}), ((value,), {argument: value})]:
+            try:
+                told[name, len(args), *kwargs] = method(*args, **kwargs)
+            except (TypeError, NotImplementedError) as error:
+                told[name, len(args), *kwargs] = type(error).__name__, str(error)
+    return told
+
+
+def test_one_argument_by_its_name():
+    wanted, given = with_all(ORACLE, call_by_name), with_all(OURS, call_by_name)
+    assert given == wanted

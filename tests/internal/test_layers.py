@@ -10,7 +10,7 @@ import sidebyside
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
-LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_fds", "loop_type", "module"]
+LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_debug", "loop_fds", "loop_type", "module"]
 SOURCES = sorted(path for path in SRC.rglob("*.[ch]") if path.name != "_asyncloop.c")
 
 pytestmark = pytest.mark.skipif(not SOURCES, reason="the C sources are not beside these tests (installed package)")
