@@ -1,6 +1,6 @@
 """What a datagram endpoint needs once: resolving, binding, connecting.
 
-DatagramMixin is a base of asyncloop.Loop.  Sending and receiving are in C (src/net/udp.c).  Argument checks, exceptions and their texts are
+DatagramMixin is a base of asyncloop.Loop.  Sending and receiving are in C (src/net/udp/udp.c).  Argument checks, exceptions and their texts are
 asyncio's of the running Python.
 """
 

@@ -1,4 +1,4 @@
-"""What a loop must know of concurrent.futures' thread pool, to hand it calls without a concurrent.futures.Future (src/task/executor.c).
+"""What a loop must know of concurrent.futures' thread pool, to hand it calls without a concurrent.futures.Future (src/task/bridge/executor.c).
 
 A ThreadPoolExecutor runs whatever is in its queue: it calls the item's run(), and for items that it will not run any more item.future.cancel() or
 item.future.set_exception().  known_pool() looks whether the pool of this Python is such a one; a pool that uses other names gets its calls by submit().

@@ -1,10 +1,10 @@
 """Child processes: subprocess_exec and subprocess_shell.
 
-ProcessMixin is a base of asyncloop.Loop.  subprocess.Popen makes the child, with real pipes; C transports read and write them (src/net/pipe.c).
+ProcessMixin is a base of asyncloop.Loop.  subprocess.Popen makes the child, with real pipes; C transports read and write them (src/net/pipe/pipe.c).
 What the transport and its protocol do is asyncio's BaseSubprocessTransport of the running Python; here is what it leaves open: making the
 child, and hearing of its end.
 
-The end of a child: the loop watches a pidfd, and reaps in its own thread (src/net/process.c), so that nobody signals a number that is free again.
+The end of a child: the loop watches a pidfd, and reaps in its own thread (src/net/pipe/process.c), so that nobody signals a number that is free again.
 Where the kernel gives no pidfd a thread waits (without reaping) and tells the loop.  No child watcher of asyncio, no SIGCHLD handler, any thread.
 """
 

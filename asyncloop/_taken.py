@@ -46,7 +46,7 @@ else:
         _asyncgen_firstiter_hook = _Base._asyncgen_firstiter_hook
         _asyncgen_finalizer_hook = _Base._asyncgen_finalizer_hook
 
-        # Executors; run_in_executor is in C (src/task/executor.c).
+        # Executors; run_in_executor is in C (src/task/bridge/executor.c).
         set_default_executor = _Base.set_default_executor
         shutdown_default_executor = _Base.shutdown_default_executor
         _check_default_executor = _Base._check_default_executor
@@ -65,7 +65,7 @@ else:
         _connect_sock = _Base._connect_sock
         _sock_sendfile_fallback = _Base._sock_sendfile_fallback
 
-        # Pipes; the transports are in C (src/net/pipe.c).
+        # Pipes; the transports are in C (src/net/pipe/pipe.c).
         connect_read_pipe = _Base.connect_read_pipe
         connect_write_pipe = _Base.connect_write_pipe
 

@@ -1,6 +1,6 @@
 """Unix stream sockets: connecting to a path, serving on one.
 
-UnixMixin is a base of asyncloop.Loop.  The connections themselves are the C socket transport's (src/net/sock_transport.c).  Argument checks,
+UnixMixin is a base of asyncloop.Loop.  The connections themselves are the C socket transport's (src/net/conn/sock_transport.c).  Argument checks,
 exceptions and their texts are asyncio's of the running Python.
 """
 

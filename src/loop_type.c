@@ -9,11 +9,11 @@
 #include "core/watch.h"
 #include "net/net.h"
 #include "plain/clock.h"
-#include "task/deadline.h"
-#include "task/ensure.h"
-#include "task/executor.h"
-#include "task/future.h"
-#include "task/task.h"
+#include "task/wait/deadline.h"
+#include "task/future/ensure.h"
+#include "task/bridge/executor.h"
+#include "task/future/future.h"
+#include "task/future/task.h"
 
 static inline Loop *
 loop_cast(PyObject *self)

@@ -5,7 +5,7 @@
  * describes parameters and code is read from asyncio's own function (native); its name, doc string, attributes and calls are its own.
  * isinstance says that it is a function.  In a class it is a method descriptor: calling lock.acquire() makes no bound method, reading it makes a `method`.
  *
- * It is made of a C function (task/coro_function.h: those that stand for an `async def`), or put around a builtin that is in a module or a type already:
+ * It is made of a C function (task/coro/coro_function.h: those that stand for an `async def`), or put around a builtin that is in a module or a type already:
  * function_wrap_module, function_wrap_type, when all is registered.  Where native is missing (somebody has replaced it before we looked) it is a callable
  * with a signature only: as far as __text_signature__ goes.
  *

@@ -58,7 +58,7 @@ enum loop_override {
 
 enum loop_state { LOOP_IDLE, LOOP_RUNNING, LOOP_CLOSED };
 
-/* Transports with writes gathered during ready entries: the net layer links them here, and sets flush.  See net/outq.h.
+/* Transports with writes gathered during ready entries: the net layer links them here, and sets flush.  See net/conn/outq.h.
  * They leave together when the pass ends: sent one after the other they cost the kernel less than each between two callbacks, and the peer is woken
  * once instead of for each.  They leave earlier when LOOP_GATHERED_ENTRIES or LOOP_GATHERED_NS have passed since the first, or when a callback took so
  * long that they should not have waited for it; after such a one, writes leave with the entry that made them for a while (hasty). */
@@ -107,7 +107,7 @@ typedef struct Loop {
 
     PyObject *spare_context; /* an empty context or NULL (core/context.h) */
     PyObject *published_task; /* the current task as asyncio knows it now; borrowed from asyncio's own slot (core/aiobridge.h) */
-    struct task_link *tasks; /* first of the unfinished tasks of this loop (task/task.h) */
+    struct task_link *tasks; /* first of the unfinished tasks of this loop (task/future/task.h) */
     PyObject *files;         /* dict or NULL: descriptor -> the object given to add_reader or add_writer, where that was no number */
     PyObject *task_factory;  /* or NULL */
     PyObject *saved_hooks[2]; /* asyncgen hooks to put back */
@@ -155,7 +155,7 @@ static int loop_run_forever(Loop *loop) MUST_CHECK;
 static int loop_check_running(Loop *loop) MUST_CHECK; /* RuntimeError when it, or another loop of this thread, runs */
 static int loop_init(Loop *loop, struct state *st) MUST_CHECK;
 static void loop_fini(Loop *loop); /* at dealloc; may run any code */
-/* Who reads on without asking the poller (net/udp.c) is to stop: after a new watch; after sending, shutting down or closing, as the other end may be on
+/* Who reads on without asking the poller (net/udp/udp.c) is to stop: after a new watch; after sending, shutting down or closing, as the other end may be on
  * this very loop and would be heard at once on asyncio. */
 static inline void loop_poll_soon(Loop *loop);
 static inline void loop_wake(Loop *loop); /* end the wait of a sleeping loop, from any thread */

@@ -80,7 +80,7 @@ enum timer_kind { STATE_TIMERS(NUMBER) TIMER_KIND_COUNT };
 #undef NUMBER
 #define FREELIST_MAX 256
 
-/* Kinds of protocol that take bytes without a Python call (net/protocol.h). */
+/* Kinds of protocol that take bytes without a Python call (net/conn/protocol.h). */
 #define STATE_SINKS_MAX 4
 struct sink;
 
@@ -112,7 +112,7 @@ struct state {
 #define DECLARE(name) PyTypeObject *name##_type;
     STATE_TYPES(DECLARE)
 #undef DECLARE
-    PyObject *openssl; /* a capsule, None, or NULL (net/openssl.h); there until the state is freed: loops have buffers to give back to libcrypto */
+    PyObject *openssl; /* a capsule, None, or NULL (net/tls/openssl.h); there until the state is freed: loops have buffers to give back to libcrypto */
     struct freelist freelists[FREELIST_COUNT];
     struct twin twins[STATE_TWINS];
     uint32_t n_twins;
@@ -143,9 +143,9 @@ struct state {
     uint64_t names_seen;           /* what it was when the names of the running loop were asyncio's own */
     uint64_t tasks_seen;           /* what it was when asyncio.tasks.Task was asyncio's own class or ours */
     uint64_t names_unknown;        /* the versions point here when nothing tells: never what was seen */
-    const PyMethodDef *native_wakeup; /* what asyncio's own tasks are woken with, once one was seen (task/callbacks.c); NULL: not yet */
+    const PyMethodDef *native_wakeup; /* what asyncio's own tasks are woken with, once one was seen (task/future/callbacks.c); NULL: not yet */
     PyObject *(*wakeup_argument_borrowed)(struct state *st, PyObject *future); /* what to give it for a future of any kind */
-    ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/awaited_by.c) */
+    ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/future/awaited_by.c) */
 };
 
 /* Intrusive doubly linked list of unfinished tasks; embedded in Task. prev_next points at the pointer that points here; NULL when unlinked. */

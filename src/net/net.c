@@ -2,11 +2,11 @@
 #include "net/net.h"
 
 #include "core/context.h"
-#include "net/fdtable.h"
-#include "net/python_socket.h"
-#include "net/sock_transport.h"
-#include "net/tls.h"
-#include "net/udp_batch.h"
+#include "net/conn/fdtable.h"
+#include "net/fd/python_socket.h"
+#include "net/conn/sock_transport.h"
+#include "net/tls/tls.h"
+#include "net/udp/udp_batch.h"
 
 static int
 net_loop_init(Loop *loop)

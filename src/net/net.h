@@ -2,15 +2,15 @@
 #ifndef ASYNCLOOP_NET_NET_H
 #define ASYNCLOOP_NET_NET_H
 
-#include "net/addrinfo.h"
-#include "net/listener.h"
-#include "net/process.h"
-#include "net/pipe.h"
-#include "net/server.h"
-#include "net/sock_ops.h"
-#include "net/stream.h"
-#include "net/transport.h"
-#include "net/udp.h"
+#include "net/fd/addrinfo.h"
+#include "net/conn/listener.h"
+#include "net/pipe/process.h"
+#include "net/pipe/pipe.h"
+#include "net/conn/server.h"
+#include "net/ops/sock_ops.h"
+#include "net/stream/stream.h"
+#include "net/conn/transport.h"
+#include "net/udp/udp.h"
 
 static int net_register(PyObject *module, struct state *st) MUST_CHECK;
 /* The loop's life: it is made, closed, cleared before its end (what was still to be flushed is dropped), freed. */

@@ -4,7 +4,7 @@
  * Invariants (timers_check): heap[i]->pos == i; no child is earlier than its parent; an idle timer has pos == TIMER_IDLE.
  * Equal deadlines keep the order they were pushed in (seq, compared modulo 2^32).
  * Owns nothing: an owner keeps itself alive while scheduled.  Units: seconds of the loop's clock.
- * Errors: -ENOMEM.  Thread: the loop's own.  Used by core/loop.c, core/handle.c, task/sleep.c. */
+ * Errors: -ENOMEM.  Thread: the loop's own.  Used by core/loop.c, core/handle.c, task/wait/sleep.c. */
 #ifndef ASYNCLOOP_PLAIN_TIMERS_H
 #define ASYNCLOOP_PLAIN_TIMERS_H
 

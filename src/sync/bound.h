@@ -3,7 +3,7 @@
  * The loop is that of the first who had to wait; a waiter on another one is refused (asyncio.mixins._LoopBoundMixin).
  * A waiter is a future in a deque (sync/deque.h): of ours on our loops, whatever create_future() gives elsewhere.  Who waits takes its future out of the
  * deque itself when it goes on, as in asyncio; who wakes it finishes the future and leaves it there.  Wake-up order is the order of the deque.
- * In a coroutine (task/coro.h) the future is in slots[BOUND_WAITER] from bound_wait to bound_end_wait.
+ * In a coroutine (task/coro/coro.h) the future is in slots[BOUND_WAITER] from bound_wait to bound_end_wait.
  *
  * loop == NULL is None in Python; waiters == NULL: none were needed yet.  A dict may be there for any object, so what a user has put on an instance counts:
  * bound_is_plain says that nothing of the class is overridden.  Errors: 0/-1 with the exception set.  Thread: the loop's. */
@@ -13,8 +13,8 @@
 #include "core/ask.h"
 #include "core/twin_copy.h"
 #include "sync/deque.h"
-#include "task/child.h"
-#include "task/coro.h"
+#include "task/wait/child.h"
+#include "task/coro/coro.h"
 
 typedef struct {
     PyObject_HEAD

@@ -4,7 +4,7 @@
 #include "core/args.h"
 #include "core/raise.h"
 #include "core/twin.h"
-#include "task/coro_function.h"
+#include "task/coro/coro_function.h"
 
 /* ---- the lock */
 

@@ -3,7 +3,7 @@
 
 #include "core/args.h"
 #include "core/twin.h"
-#include "task/coro_function.h"
+#include "task/coro/coro_function.h"
 
 static PyObject *
 event_new(struct state *st, bool is_set)

@@ -4,8 +4,8 @@
 #include "core/args.h"
 #include "core/raise.h"
 #include "core/twin.h"
-#include "task/child.h"
-#include "task/coro_function.h"
+#include "task/wait/child.h"
+#include "task/coro/coro_function.h"
 
 enum queue_kind { QUEUE_OTHER /* ask by name */, QUEUE_FIFO, QUEUE_PRIORITY, QUEUE_LIFO };
 

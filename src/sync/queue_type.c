@@ -3,7 +3,7 @@
 
 #include "core/args.h"
 #include "core/twin.h"
-#include "task/coro_function.h"
+#include "task/coro/coro_function.h"
 
 static PyObject *
 Queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))

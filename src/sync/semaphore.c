@@ -5,7 +5,7 @@
 #include "core/raise.h"
 #include "core/twin.h"
 #include "sync/lock.h"
-#include "task/coro_function.h"
+#include "task/coro/coro_function.h"
 
 /* ---- the value */
 

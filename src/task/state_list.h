@@ -46,7 +46,7 @@
 #define TASK_TIMERS(X) \
     X(SLEEP) X(TIMEOUT) X(WAITER) X(AS_COMPLETED)
 
-/* How the running asyncio does it (task/traits.h): st->traits.NAME. */
+/* How the running asyncio does it (task/wait/traits.h): st->traits.NAME. */
 #define TASK_TRAITS(X) \
     X(create_task_takes_any) X(timeout_takes_subclasses) X(timeout_mends_context) X(timeout_chains) \
     X(timeout_counts_cancels) X(timeout_enters_once) X(timeout_reschedule_asserts) X(group_enters_late) \

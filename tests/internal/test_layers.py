@@ -11,6 +11,13 @@ import sidebyside
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_debug", "loop_fds", "loop_type", "module"]
+# The rooms of the large layers, lowest first; those that stand together in a tuple know nothing of each other.  What lies in the layer's folder itself
+# comes after them all, but for its part of the module's state.
+ROOMS = {"task": ["future", "coro", "wait", "bridge"], "net": ["fd", "conn", ("ops", "pipe", "udp", "tls", "stream")]}
+# A future asks these kinds of future, which it cannot know as a base, who waits for them and how they are cancelled; a transport that closes ends
+# the sendfile that waits for its descriptor.
+UPWARDS = {("task/future/callbacks.c", "task/wait/shield.h"), ("task/future/future.c", "task/wait/gather.h"),
+           ("task/future/future.c", "task/wait/shield.h"), ("task/future/future.c", "task/wait/sleep.h"), ("net/conn/transport.c", "net/ops/sock_ops.h")}
 SOURCES = sorted(path for path in SRC.rglob("*.[ch]") if path.name != "_asyncloop.c")
 
 pytestmark = pytest.mark.skipif(not SOURCES, reason="the C sources are not beside these tests (installed package)")
@@ -42,6 +49,33 @@ def test_what_the_state_joins_includes_nothing():
     assert [path.parent.name for path in lists] == ["net", "sync", "task"]
     assert [str(path) for path in lists if re.search(r"^\s*#\s*include", path.read_text(), re.M)] == []
     assert [str(path.relative_to(SRC)) for path in SOURCES if "state_list.h\"" in path.read_text()] == ["core/state.h"]
+
+
+def room_rank(path):
+    """(place in the layer's order, room) of a file in a room; None outside of rooms."""
+    parts = pathlib.PurePath(path).parts
+    if len(parts) < 3:
+        return None
+    for place, rooms in enumerate(ROOMS[parts[0]]):
+        if parts[1] in (rooms if isinstance(rooms, tuple) else (rooms,)):
+            return place, parts[1]
+    raise AssertionError(f"{path} is in a room that is not in the list")
+
+
+def is_upwards(own, included):
+    """Does a file include from a room above its own, or beside it, or from the folder of its layer?"""
+    if layer_of(own) != layer_of(included) or room_rank(own) is None:
+        return False
+    if room_rank(included) is None:
+        return True
+    (place, room), (other_place, other_room) = room_rank(own), room_rank(included)
+    return other_place > place or (other_place == place and other_room != room)
+
+
+def test_rooms_include_down_only():
+    found = {(str(own), included) for path in SOURCES for own in [path.relative_to(SRC)]
+             for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M) if is_upwards(own, included)}
+    assert found == UPWARDS
 
 
 def test_the_build_lists_the_layers_in_order():
@@ -128,6 +162,8 @@ def test_nothing_left_for_later():
 
 def test_these_checks_can_fail(tmp_path):
     assert layer_of("plain/ring.h") == "plain" and layer_of("module.c") == "module"
+    assert is_upwards("net/tls/tls.c", "net/stream/stream.h") and is_upwards("net/fd/address.c", "net/net.h")
+    assert not is_upwards("net/tls/tls.c", "net/conn/transport.h") and not is_upwards("net/net.c", "net/tls/tls.h")
     body = "static int\nlong_one(int a)\n{\n" + "    a++;\n" * 80 + "}\n"
     assert list(functions(body)) == [("long_one", 83)]
     assert TABLES.match("Loop_methods") and TABLES.match("kept_slots.3") and not TABLES.match("cache")

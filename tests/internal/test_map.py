@@ -26,14 +26,14 @@ def rows(text, header):
 
 
 def listed_files(text):
-    """{(layer, stem)} of the table of C files: every stem once, in the row of the folder it lies in, however deep, or of 'top'."""
-    found = [(cells[0].split("/")[0], stem.strip()) for cells in rows(text, "| layer | files | what |") for stem in cells[1].split(",")]
+    """{(folder, stem)} of the table of C files: every stem once, in a row of the folder it lies in, or of 'top'."""
+    found = [(cells[0], stem.strip()) for cells in rows(text, "| layer | files | what |") for stem in cells[1].split(",")]
     assert len(found) == len(set(found)), "a file is listed twice"
     return set(found)
 
 
 def files_of(paths, src):
-    return {(path.relative_to(src).parts[0] if path.parent != src else "top", path.stem) for path in paths}
+    return {(path.parent.relative_to(src).as_posix() if path.parent != src else "top", path.stem) for path in paths}
 
 
 def code_names(text):
@@ -98,9 +98,9 @@ def test_these_checks_can_fail(tmp_path):
     (tmp_path / "net" / "tls").mkdir(parents=True)
     for name in ("net/tls/engine.c", "net/tls/engine.h", "module.c"):
         (tmp_path / name).touch()
-    assert files_of(tmp_path.rglob("*.[ch]"), tmp_path) == {("net", "engine"), ("top", "module")}
+    assert files_of(tmp_path.rglob("*.[ch]"), tmp_path) == {("net/tls", "engine"), ("top", "module")}
     table = "| layer | files | what |\n|---|---|---|\n| net | engine, gone | x |\n| net/tls | other | y |\n\n| z |\n"
-    assert listed_files(table) == {("net", "engine"), ("net", "gone"), ("net", "other")}
+    assert listed_files(table) == {("net", "engine"), ("net", "gone"), ("net/tls", "other")}
     assert code_names("`outq_push` and `x.c`\n\n    no_such_function ► b\nnot_this") == {"outq_push", "no_such_function"}
     assert "loop_pass" in defined_functions() and "loop_is_nowhere" not in defined_functions()
     assert section("## A\nb\n## C\nd\n", "A") == "b\n"

@@ -1,0 +1,16 @@
+/* net/conn/loop_state.h -- what the net layer keeps of one loop: loop->net, which the core knows as a pointer only.
+ *
+ * Made by net_loop_init, freed with the loop.  Thread: the loop's. */
+#ifndef ASYNCLOOP_NET_LOOP_STATE_H
+#define ASYNCLOOP_NET_LOOP_STATE_H
+
+#include "core/loop.h"
+
+struct net {
+    void *tls_output;            /* what TLS connections encrypt into, one at a time, or NULL (net/tls/tls_engine.h) */
+    struct udp_batch *datagrams; /* of PyMem, or NULL (net/udp/udp_batch.h); freed when the loop is closed */
+    uint64_t datagram_ports;     /* bit n is set when a datagram transport of this loop was ever bound to a port that is n modulo 64 (net/udp/udp.h) */
+    uint8_t patient_connections; /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing yet */
+};
+
+#endif
