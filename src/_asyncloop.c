@@ -26,6 +26,7 @@
 #include "core/context.c"
 #include "core/handle.c"
 #include "core/loop.c"
+#include "core/loop_overrides.c"
 #include "core/deferred.c"
 #include "core/signals.c"
 #include "core/watch.c"

@@ -26,19 +26,19 @@ static PyObject *Loop__make_socket_transport(PyObject *self, PyObject *args, PyO
 static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 
 #define NET_SOCK_METHOD(name, text)                                                                                          \
-    {#name, (PyCFunction)(void (*)(void))Loop_##name, METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(text)},
+    {#name, (PyCFunction)(void (*)(void))Loop_##name, METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(text)}
 
 /* Rows of Loop's method table. */
 #define NET_LOOP_METHODS                                                                                                     \
-    NET_SOCK_METHOD(sock_recv, "sock_recv($self, sock, n)\n--\n\nReceive up to n bytes.\n\nReturns: a coroutine, of bytes.")   \
-    NET_SOCK_METHOD(sock_recv_into, "sock_recv_into($self, sock, buf)\n--\n\nReceive into a writable buffer.\n\nReturns: a coroutine, of the number of bytes.") \
-    NET_SOCK_METHOD(sock_recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram.\n\nReturns: a coroutine, of (bytes, address).") \
-    NET_SOCK_METHOD(sock_recvfrom_into, "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nReceive a datagram into a writable buffer.\n\nReturns: a coroutine, of (number of bytes, address).") \
-    NET_SOCK_METHOD(sock_sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of data.\n\nReturns: a coroutine, of None.") \
-    NET_SOCK_METHOD(sock_sendto, "sock_sendto($self, sock, data, address)\n--\n\nSend a datagram.\n\nReturns: a coroutine, of the number of bytes.") \
-    NET_SOCK_METHOD(sock_accept, "sock_accept($self, sock)\n--\n\nAccept a connection.\n\nReturns: a coroutine, of (socket, address).") \
-    NET_SOCK_METHOD(_sock_connect, "_sock_connect($self, sock, address)\n--\n\nConnect to a resolved address.\n\nReturns: a coroutine, of None.") \
-    NET_SOCK_METHOD(_sock_wait_writable, "_sock_wait_writable($self, sock)\n--\n\nWait until sock can be written to.\n\nReturns: a coroutine, of None.") \
+    NET_SOCK_METHOD(sock_recv, "sock_recv($self, sock, n)\n--\n\nReceive up to n bytes.\n\nReturns: a coroutine, of bytes."),   \
+    NET_SOCK_METHOD(sock_recv_into, "sock_recv_into($self, sock, buf)\n--\n\nReceive into a writable buffer.\n\nReturns: a coroutine, of the number of bytes."), \
+    NET_SOCK_METHOD(sock_recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram.\n\nReturns: a coroutine, of (bytes, address)."), \
+    NET_SOCK_METHOD(sock_recvfrom_into, "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nReceive a datagram into a writable buffer.\n\nReturns: a coroutine, of (number of bytes, address)."), \
+    NET_SOCK_METHOD(sock_sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of data.\n\nReturns: a coroutine, of None."), \
+    NET_SOCK_METHOD(sock_sendto, "sock_sendto($self, sock, data, address)\n--\n\nSend a datagram.\n\nReturns: a coroutine, of the number of bytes."), \
+    NET_SOCK_METHOD(sock_accept, "sock_accept($self, sock)\n--\n\nAccept a connection.\n\nReturns: a coroutine, of (socket, address)."), \
+    NET_SOCK_METHOD(_sock_connect, "_sock_connect($self, sock, address)\n--\n\nConnect to a resolved address.\n\nReturns: a coroutine, of None."), \
+    NET_SOCK_METHOD(_sock_wait_writable, "_sock_wait_writable($self, sock)\n--\n\nWait until sock can be written to.\n\nReturns: a coroutine, of None."), \
     {"_make_datagram_transport", (PyCFunction)(void (*)(void))Loop__make_datagram_transport, METH_VARARGS | METH_KEYWORDS,   \
      PyDoc_STR("_make_datagram_transport($self, sock, protocol, address=None, waiter=None, extra=None)\n--\n\n"            \
                "A transport on a datagram socket; waiter gets None after connection_made.")},                                \
@@ -57,6 +57,6 @@ static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, P
     {"_start_listening", (PyCFunction)(void (*)(void))Loop__start_listening, METH_FASTCALL, Loop__start_listening_doc},      \
     {"_watch_exit", (PyCFunction)(void (*)(void))Loop__watch_exit, METH_FASTCALL, Loop__watch_exit_doc},                              \
     {"_stop_listening", Loop__stop_listening, METH_O,                                                                        \
-     PyDoc_STR("_stop_listening($self, listener, /)\n--\n\nAccept no more; the socket stays open.")},
+     PyDoc_STR("_stop_listening($self, listener, /)\n--\n\nAccept no more; the socket stays open.")}
 
 #endif

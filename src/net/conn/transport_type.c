@@ -598,7 +598,7 @@ Transport_get_paused(PyObject *self, void *unused)
     {"_sock_fd", Transport_get_fd, NULL, NULL, NULL},                                                                        \
     {"_extra", Transport_get_extra_attr, Transport_set_extra_attr, NULL, NULL},                                              \
     {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
-    {"max_size", Transport_get_max_size, NULL, NULL, NULL},
+    {"max_size", Transport_get_max_size, NULL, NULL, NULL}
 
 #define TRANSPORT_MEMBERS                                                                                                    \
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Transport, weakrefs), READONLY, NULL},                                       \
@@ -607,7 +607,7 @@ Transport_get_paused(PyObject *self, void *unused)
     {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},                                                   \
     {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},                                                     \
     {"_high_water", T_PYSSIZET, offsetof(Transport, high_bytes), READONLY, NULL},                                            \
-    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL},
+    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL}
 
 static PyGetSetDef Transport_getset[] = {
     {"__class__", Transport_get_class, NULL, NULL, NULL},
@@ -617,12 +617,12 @@ static PyGetSetDef Transport_getset[] = {
     {"_loop", Transport_get_loop, NULL, NULL, NULL},
     {"_server", Transport_get_server, NULL, NULL, NULL},
     {"_buffer", Transport_get_buffer, NULL, NULL, NULL},
-    TRANSPORT_GETSET
+    TRANSPORT_GETSET,
     {NULL},
 };
 
 static PyMemberDef Transport_members[] = {
-    TRANSPORT_MEMBERS
+    TRANSPORT_MEMBERS,
     {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
     {"_eof", T_BOOL, offsetof(Transport, eof_sent), READONLY, NULL},
     {NULL},

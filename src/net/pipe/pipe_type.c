@@ -142,12 +142,12 @@ ARGS_NAMED(WritePipe_set_protocol, Transport_set_protocol, "_UnixWritePipeTransp
     {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")}, \
     {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},     \
     {"_read_ready", Pipe__read_ready, METH_NOARGS, NULL},                                                                    \
-    {"_fatal_error", (PyCFunction)(void (*)(void))Pipe__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"_fatal_error", (PyCFunction)(void (*)(void))Pipe__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL}
 
 PyDoc_STRVAR(Pipe_set_protocol_doc, "set_protocol($self, protocol)\n--\n\nWho gets the events from now on.");
 
 static PyMethodDef ReadPipe_methods[] = {
-    PIPE_METHODS
+    PIPE_METHODS,
     {ARGS_NAMED_METHOD("set_protocol", ReadPipe_set_protocol), Pipe_set_protocol_doc},
     {"pause_reading", Transport_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
     {"resume_reading", Transport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
@@ -157,7 +157,7 @@ static PyMethodDef ReadPipe_methods[] = {
 };
 
 static PyMethodDef WritePipe_methods[] = {
-    PIPE_METHODS
+    PIPE_METHODS,
     {ARGS_NAMED_METHOD("set_protocol", WritePipe_set_protocol), Pipe_set_protocol_doc},
     {ARGS_NAMED_METHOD("write", Pipe_write_named), Pipe_write_doc},
     {ARGS_NAMED_METHOD("writelines", Pipe_writelines_named), PyDoc_STR("writelines($self, list_of_data)\n--\n\nwrite(b''.join(list_of_data)).")},
@@ -236,13 +236,13 @@ Pipe_get_extra(PyObject *self, void *unused)
     {"_pipe", Pipe_get_file, Pipe_set_file, NULL, NULL},                                                                          \
     {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                               \
     {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
-    {"_extra", Pipe_get_extra, Transport_set_extra_attr, NULL, NULL},
+    {"_extra", Pipe_get_extra, Transport_set_extra_attr, NULL, NULL}
 
-static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class) {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
-static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class) {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
+static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class), {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
+static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class), {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
 
 static PyMemberDef Pipe_members[] = {
-    TRANSPORT_MEMBERS
+    TRANSPORT_MEMBERS,
     {"_fileno", T_INT, offsetof(Transport, fd), READONLY, NULL},
     {NULL},
 };

@@ -259,12 +259,12 @@ static PyGetSetDef DatagramTransport_getset[] = {
     {"_buffer", DatagramTransport_get_buffer, NULL, NULL, NULL},
     {"_loop", Transport_get_loop, NULL, NULL, NULL},
     {"_server", Transport_get_server, NULL, NULL, NULL},
-    TRANSPORT_GETSET
+    TRANSPORT_GETSET,
     {NULL},
 };
 
 static PyMemberDef DatagramTransport_members[] = {
-    TRANSPORT_MEMBERS
+    TRANSPORT_MEMBERS,
     {"_empty_waiter", T_OBJECT, offsetof(Transport, empty_waiter), READONLY, NULL},
     {NULL},
 };
