@@ -205,11 +205,16 @@ async def passes(n=8):
         await asyncio.sleep(0)
 
 
-async def shaken(side, protocol, version, first):
+class OwnSSLObject(ssl.SSLObject):
+    """Its methods might be a program's own, so the loop calls them, and not libssl."""
+
+
+async def shaken(side, protocol, version, first, sslobject_class=ssl.SSLObject):
     """linked(), but what the peer sends first leaves with its last flight of the handshake, in one piece."""
     a, b = socket_pair("unix")  # without TCP's delays for small packets
     ours = certs.client_context() if side == "client" else certs.server_context()
     ours.maximum_version = VERSIONS[version]
+    ours.sslobject_class = sslobject_class
     peer = Peer(b, certs.server_context() if side == "client" else certs.client_context(), side == "client")
     making = asyncio.ensure_future(of_side(side, protocol, a, ours=ours))
     while True:
@@ -250,15 +255,11 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("script", ASKED)
-@pytest.mark.parametrize("first", [[], [b"x" * 10], [b"x" * 64], [WHOLE, b"x"]], ids=["alone", "ten", "full", "more"])
-@pytest.mark.parametrize("version", VERSIONS)
-def test_buffers_are_asked_for_as_often(side, script, first, version):
-    """Every call of get_buffer() and buffer_updated(), those that come to nothing too: a handshake's end, half a record, a ticket."""
+def ask(side, script, first, version, sslobject_class=ssl.SSLObject):
     def scenario(t):
         async def main():
             protocol = Asked(t.say)
-            transport, peer = await shaken(side, protocol, version, first)
+            transport, peer = await shaken(side, protocol, version, first, sslobject_class)
             async with peer:
                 for step in ASKED[script]:
                     t.say(step)
@@ -285,6 +286,21 @@ def test_buffers_are_asked_for_as_often(side, script, first, version):
                 t.say(bytes(protocol.data))
         t.run(main())
     compare(scenario, KITS["asyncloop"])
+
+
+@pytest.mark.parametrize("script", ASKED)
+@pytest.mark.parametrize("first", [[], [b"x" * 10], [b"x" * 64], [WHOLE, b"x"]], ids=["alone", "ten", "full", "more"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_buffers_are_asked_for_as_often(side, script, first, version):
+    """Every call of get_buffer() and buffer_updated(), those that come to nothing too: a handshake's end, half a record, a ticket."""
+    ask(side, script, first, version)
+
+
+@pytest.mark.parametrize("script", ["just full", "full buffers", "paused", "close_notify and data"])
+@pytest.mark.parametrize("first", [[], [WHOLE, b"x"]], ids=["alone", "more"])
+def test_buffers_are_asked_for_as_often_through_a_class_of_the_program(side, script, first):
+    """The class keeps libssl from being called directly: a buffer that was just filled says as little of what is left as it does there."""
+    ask(side, script, first, "TLSv1.3", OwnSSLObject)
 
 
 @pytest.mark.parametrize("where, at", [("made", 1), *((where, at) for where in ("get", "updated") for at in (1, 2, 3))])

@@ -47,7 +47,7 @@ tls_portable_n_fed(struct tls_engine *e)
     return e->exhausted ? 0 : tls_portable_pending(e, e->portable.incoming);
 }
 
-/* Is there nothing that read() could give?  1, 0, -1. */
+/* Is there nothing that read() could give, which has given less than it was asked for?  1, 0, -1. */
 static int
 tls_portable_is_dry(struct tls_engine *e)
 {
@@ -89,6 +89,9 @@ tls_portable_read(struct tls_engine *e, char *buffer, size_t n_bytes)
     if (n == 0) {
         e->ended = true;
         return TLS_END;
+    }
+    if ((size_t)n == n_bytes) {
+        return n; /* a full buffer says nothing of what is left: asyncio asks again, and so may a BufferedProtocol be asked for a buffer for nothing */
     }
     int is_dry = tls_portable_is_dry(e);
     e->exhausted = is_dry > 0;
