@@ -1,6 +1,8 @@
-/* _asyncloop.c -- the build, and the list of layers: every .c of asyncloop, lowest layer first, as one translation unit.
+/* _asyncloop.c -- the build, and the list of layers: every .c of asyncloop, lowest layer first, as one translation
+ * unit.
  *
- * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_type < module.  A lower layer never includes a header of a higher one. */
+ * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_type < module.  A lower layer never
+ * includes a header of a higher one. */
 #include "base/compat.h"
 
 #include "plain/clock.c"

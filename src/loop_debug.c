@@ -1,4 +1,5 @@
-/* loop_debug.c -- Loop's debug mode, its checks of state and thread, and the descriptors of its signals: what asyncio's own Python code asks of a loop. */
+/* loop_debug.c -- Loop's debug mode, its checks of state and thread, and the descriptors of its signals: what asyncio's
+ * own Python code asks of a loop. */
 #include "core/args.h"
 #include "core/loop.h"
 #include "core/signals.h"
@@ -34,7 +35,8 @@ Loop__set_coroutine_origin_tracking(PyObject *self, PyObject *enabled)
     Py_RETURN_NONE;
 }
 
-ARGS_NAMED(Loop__set_coroutine_origin_tracking_named, Loop__set_coroutine_origin_tracking, "BaseEventLoop._set_coroutine_origin_tracking", "enabled")
+ARGS_NAMED(Loop__set_coroutine_origin_tracking_named, Loop__set_coroutine_origin_tracking,
+           "BaseEventLoop._set_coroutine_origin_tracking", "enabled")
 
 static PyObject *
 Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -52,7 +54,8 @@ Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
     Py_XSETREF(loop->debug_given, PyBool_Check(enabled) ? NULL : Py_NewRef(enabled));
     if (loop->thread_id != 0) { /* the tracking depth is the running thread's own */
         PyObject *function = PyObject_GetAttrString(self, "_set_coroutine_origin_tracking");
-        PyObject *handle = function == NULL ? NULL : PyObject_CallMethod(self, "call_soon_threadsafe", "OO", function, enabled);
+        PyObject *handle =
+            function == NULL ? NULL : PyObject_CallMethod(self, "call_soon_threadsafe", "OO", function, enabled);
         Py_XDECREF(function);
         Py_XDECREF(handle);
         if (handle == NULL) {
@@ -122,7 +125,8 @@ static PyObject *
 Loop_get_slow_callback_duration(PyObject *self, void *Py_UNUSED(closure))
 {
     Loop *loop = (Loop *)self;
-    return loop->slow_callback_given != NULL ? Py_NewRef(loop->slow_callback_given) : PyFloat_FromDouble(loop->slow_callback_duration);
+    return loop->slow_callback_given != NULL ? Py_NewRef(loop->slow_callback_given)
+                                             : PyFloat_FromDouble(loop->slow_callback_duration);
 }
 
 /* Any object, as asyncio's plain attribute: it is compared when a callback has run in debug mode. */

@@ -1,11 +1,13 @@
-/* loop_fds.c -- Loop's add_reader, add_writer, remove_reader and remove_writer: descriptors and file objects, checked as asyncio does. */
+/* loop_fds.c -- Loop's add_reader, add_writer, remove_reader and remove_writer: descriptors and file objects, checked
+ * as asyncio does. */
 #include "core/args.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/watch.h"
 #include "net/net.h"
 
-/* Remember (or, with NULL, forget) the object that fd is watched for, so that it is known when it is closed.  Keeps a raised exception. */
+/* Remember (or, with NULL, forget) the object that fd is watched for, so that it is known when it is closed.  Keeps a
+ * raised exception. */
 static void
 loop_fds_note(Loop *loop, int fd, PyObject *file)
 {
@@ -29,7 +31,8 @@ loop_fds_note(Loop *loop, int fd, PyObject *file)
     compat_set_raised(raised);
 }
 
-/* A closed socket has no descriptor number any more. The number it had while it was watched, or -1 when it was not watched. */
+/* A closed socket has no descriptor number any more. The number it had while it was watched, or -1 when it was not
+ * watched. */
 static COLD long
 loop_fds_former_number(Loop *loop, PyObject *file)
 {
@@ -43,7 +46,8 @@ loop_fds_former_number(Loop *loop, PyObject *file)
     return -1;
 }
 
-/* The descriptor of an int or of an object with fileno(); -1 with asyncio's exception.  Refuses those that a transport uses. */
+/* The descriptor of an int or of an object with fileno(); -1 with asyncio's exception.  Refuses those that a transport
+ * uses. */
 static int
 loop_fds_number(Loop *loop, PyObject *file)
 {
@@ -150,7 +154,7 @@ loop_fds_remove(PyObject *self, PyObject *file, enum watch_side side)
 /* add_reader(fd=…, callback=…): there can be no further arguments then. */
 static COLD PyObject *
 loop_fds_add_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *name, Py_ssize_t n_args,
-                            PyObject *const *args, PyObject *kwnames)
+                     PyObject *const *args, PyObject *kwnames)
 {
     static const char *const names[] = {"fd", "callback"};
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {

@@ -178,7 +178,8 @@ Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
         return args_by_name(Loop_call_soon, self, "Loop.call_soon", names, 1, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_soon", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.call_soon", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0
+        || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon", true) < 0)) {
         return NULL;
     }
@@ -192,16 +193,20 @@ Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n_ar
     Loop *loop = loop_cast(self);
     PyObject *context = NULL;
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
-        return args_by_name(Loop_call_soon_threadsafe, self, "Loop.call_soon_threadsafe", names, 1, n_args, args, kwnames);
+        return args_by_name(Loop_call_soon_threadsafe, self, "Loop.call_soon_threadsafe", names, 1, n_args, args,
+                            kwnames);
     }
-    if (args_with_context("Loop.call_soon_threadsafe", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.call_soon_threadsafe", loop->st->str.context, names, 1, n_args, args, kwnames, &context)
+            < 0
+        || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon_threadsafe", false) < 0)) {
         return NULL;
     }
     return handle_call_soon_threadsafe(loop, args[0], args + 1, n_args - 1, context);
 }
 
-/* A deadline that was given, in seconds.  *given (borrowed from it): what the handle's when() is to return, NULL: a plain float as when. */
+/* A deadline that was given, in seconds.  *given (borrowed from it): what the handle's when() is to return, NULL: a
+ * plain float as when. */
 static inline int
 loop_type_when(PyObject *deadline, double *when, PyObject **given)
 {
@@ -219,7 +224,8 @@ loop_type_when(PyObject *deadline, double *when, PyObject **given)
 static COLD PyObject *
 loop_type_add_delay(Loop *loop, PyObject *delay)
 {
-    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str.time), *sum = now == NULL ? NULL : PyNumber_Add(now, delay);
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str.time),
+             *sum = now == NULL ? NULL : PyNumber_Add(now, delay);
     Py_XDECREF(now);
     return sum;
 }
@@ -241,13 +247,15 @@ static COLD PyObject *
 loop_type_call_at_by_name(Loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    PyObject **stack = when == NULL ? NULL : PyMem_Malloc((size_t)(2 + n_args + n_keywords) * sizeof *stack), *handle = NULL;
+    PyObject **stack = when == NULL ? NULL : PyMem_Malloc((size_t)(2 + n_args + n_keywords) * sizeof *stack),
+             *handle = NULL;
     if (stack != NULL) {
         memcpy(stack + 1, args, (size_t)(n_args + n_keywords) * sizeof *stack);
         stack[0] = (PyObject *)loop;
         stack[1] = when;
         stack[1 + n_args + n_keywords] = Py_None;
-        handle = PyObject_VectorcallMethod(loop->st->str.call_at, stack, (size_t)(1 + n_args), n_keywords == 0 ? loop->st->kw_context : kwnames);
+        handle = PyObject_VectorcallMethod(loop->st->str.call_at, stack, (size_t)(1 + n_args),
+                                           n_keywords == 0 ? loop->st->kw_context : kwnames);
         PyMem_Free(stack);
     }
     else if (when != NULL) {
@@ -278,10 +286,11 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
                     || ((sum = loop_type_add_delay(loop, args[0])) != NULL && loop_type_when(sum, &when, &given) == 0);
     PyObject *handle = NULL;
     if (UNLIKELY(loop->overrides & LOOP_OWN_CALL_AT) && is_known) {
-        handle = loop_type_call_at_by_name(loop, sum == NULL ? PyFloat_FromDouble(when) : Py_NewRef(sum), args, n_args, kwnames);
+        handle = loop_type_call_at_by_name(loop, sum == NULL ? PyFloat_FromDouble(when) : Py_NewRef(sum), args, n_args,
+                                           kwnames);
     }
     else if (LIKELY(is_known) && loop_check_closed(loop) == 0
-        && (LIKELY(!loop->debug) || loop_type_check_callback(loop, args[1], "call_at", true) == 0)) {
+             && (LIKELY(!loop->debug) || loop_type_check_callback(loop, args[1], "call_at", true) == 0)) {
         handle = handle_call_at(loop, when, given, args[1], args + 2, n_args - 2, context);
     }
     Py_XDECREF(sum);
@@ -305,7 +314,8 @@ Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject 
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
-    if (loop_check_closed(loop) < 0 || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
+    if (loop_check_closed(loop) < 0
+        || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "call_at", true) < 0)) {
         return NULL;
     }
     if (loop_type_when(args[0], &when, &given) < 0) {
@@ -324,10 +334,12 @@ Loop_run_in_executor(PyObject *self, PyObject *const *args, Py_ssize_t n_args, P
         return args_by_name(Loop_run_in_executor, self, "Loop.run_in_executor", names, 2, n_args, args, kwnames);
     }
     if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
-        PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'", PyTuple_GET_ITEM(kwnames, 0));
+        PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'",
+                     PyTuple_GET_ITEM(kwnames, 0));
         return NULL;
     }
-    if (args_with_context("Loop.run_in_executor", loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0 || loop_check_closed(loop) < 0
+    if (args_with_context("Loop.run_in_executor", loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0
+        || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "run_in_executor", false) < 0)) {
         return NULL;
     }
@@ -342,7 +354,8 @@ Loop_create_future(PyObject *self, PyObject *Py_UNUSED(none))
     return future_new(loop_cast(self));
 }
 
-/* The keywords of create_task; kwargs holds those that a factory is to get (asyncio passes them all on from 3.13.3 on). */
+/* The keywords of create_task; kwargs holds those that a factory is to get (asyncio passes them all on from 3.13.3 on).
+ */
 struct task_options {
     PyObject *name, *context, *eager_start; /* borrowed, NULL when absent */
 };
@@ -364,9 +377,13 @@ task_options_parse(struct task_options *options, PyObject *const *values, PyObje
         }
         else {
             bool is_loop = PyUnicode_CompareWithASCIIString(name, "loop") == 0;
-            PyErr_Format(PyExc_TypeError, !COMPAT_RUNS(3, 13, 3) ? "Loop.create_task() got an unexpected keyword argument '%U'"
-                                          : is_loop ? "_asyncio.Task() got multiple values for keyword argument '%U'" /* asyncio's Task(coro, loop=self, **kwargs) */
-                                                    : "Task() got an unexpected keyword argument '%U'", name);
+            PyErr_Format(
+                PyExc_TypeError,
+                !COMPAT_RUNS(3, 13, 3) ? "Loop.create_task() got an unexpected keyword argument '%U'"
+                : is_loop ? "_asyncio.Task() got multiple values for keyword argument '%U'" /* asyncio's Task(coro,
+                                                                                               loop=self, **kwargs) */
+                          : "Task() got an unexpected keyword argument '%U'",
+                name);
             return -1;
         }
     }
@@ -458,8 +475,10 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
         return loop_type_create_task_by_name(self, coro, values, kwnames);
     }
     else {
-        PyErr_Format(PyExc_TypeError, n_args == 0 ? "Loop.create_task() missing 1 required positional argument: 'coro'"
-                                                  : "Loop.create_task() takes 2 positional arguments but %zd were given", n_args + 1);
+        PyErr_Format(PyExc_TypeError,
+                     n_args == 0 ? "Loop.create_task() missing 1 required positional argument: 'coro'"
+                                 : "Loop.create_task() takes 2 positional arguments but %zd were given",
+                     n_args + 1);
         return NULL;
     }
     if (loop_check_closed(loop) < 0) {
@@ -480,10 +499,12 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
     if (task_options_parse(&options, values, kwnames) < 0) {
         return NULL;
     }
-    if (options.eager_start != NULL && options.eager_start != Py_None && (eager = PyObject_IsTrue(options.eager_start)) < 0) {
+    if (options.eager_start != NULL && options.eager_start != Py_None
+        && (eager = PyObject_IsTrue(options.eager_start)) < 0) {
         return NULL;
     }
-    return task_new(loop, coro, options.name == Py_None ? NULL : options.name, options.context == Py_None ? NULL : options.context, eager);
+    return task_new(loop, coro, options.name == Py_None ? NULL : options.name,
+                    options.context == Py_None ? NULL : options.context, eager);
 }
 
 static PyObject *
@@ -624,58 +645,77 @@ Loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 
 LOOP_DOC(call_soon, "($self, callback, *args, context=None)",
          "Run callback(*args) once, in the next iteration, in the order of the calls.\n\n"
-         "context: contextvars.Context or None (a copy of the current).\nReturns: Handle.  Raises: RuntimeError (loop closed).\n"
+         "context: contextvars.Context or None (a copy of the current).\nReturns: Handle.  Raises: RuntimeError (loop "
+         "closed).\n"
          "Source: asyncio's BaseEventLoop.call_soon.  Differs: nothing.");
-LOOP_DOC(call_soon_threadsafe, "($self, callback, *args, context=None)",
-         "call_soon from any thread; wakes the loop if it waits.\n\nReturns: Handle.  Raises: RuntimeError (loop closed).\n"
-         "Source: asyncio's BaseEventLoop.call_soon_threadsafe.  Differs: nothing.");
+LOOP_DOC(
+    call_soon_threadsafe, "($self, callback, *args, context=None)",
+    "call_soon from any thread; wakes the loop if it waits.\n\nReturns: Handle.  Raises: RuntimeError (loop closed).\n"
+    "Source: asyncio's BaseEventLoop.call_soon_threadsafe.  Differs: nothing.");
 LOOP_DOC(call_later, "($self, delay, callback, *args, context=None)",
          "Run callback(*args) once, delay seconds from now.\n\n"
-         "delay: float, seconds; <= 0 means the next iteration.  context: contextvars.Context or None (a copy of the current).\n"
+         "delay: float, seconds; <= 0 means the next iteration.  context: contextvars.Context or None (a copy of the "
+         "current).\n"
          "Returns: TimerHandle.  Raises: TypeError, RuntimeError (loop closed).\n"
          "Source: asyncio's BaseEventLoop.call_later.  Differs: equal deadlines run in the order of the calls.");
 LOOP_DOC(call_at, "($self, when, callback, *args, context=None)",
          "Run callback(*args) once, at when.\n\n"
          "when: float, seconds of loop.time().\nReturns: TimerHandle.  Raises: TypeError, RuntimeError (loop closed).\n"
          "Source: asyncio's BaseEventLoop.call_at.  Differs: equal deadlines run in the order of the calls.");
-LOOP_DOC(create_task, "($self, coro, **kwargs)",
-         "Wrap a coroutine in a Task and schedule its first step.\n\n"
-         "kwargs: name (str or None), context (contextvars.Context or None), eager_start (bool, where asyncio has it).\n"
-         "Returns: Task, or what the task factory makes.  Raises: TypeError (no coroutine), RuntimeError (loop closed).\n"
-         "Source: asyncio's BaseEventLoop.create_task.");
+LOOP_DOC(
+    create_task, "($self, coro, **kwargs)",
+    "Wrap a coroutine in a Task and schedule its first step.\n\n"
+    "kwargs: name (str or None), context (contextvars.Context or None), eager_start (bool, where asyncio has it).\n"
+    "Returns: Task, or what the task factory makes.  Raises: TypeError (no coroutine), RuntimeError (loop closed).\n"
+    "Source: asyncio's BaseEventLoop.create_task.");
 LOOP_DOC(run_until_complete, "($self, future)",
-         "Run until the awaitable is done.\n\nReturns its result or raises its exception; RuntimeError when the loop is closed, runs already, or is "
+         "Run until the awaitable is done.\n\nReturns its result or raises its exception; RuntimeError when the loop "
+         "is closed, runs already, or is "
          "stopped before.\nSource: asyncio's BaseEventLoop.run_until_complete.");
 
 LOOP_DOC(run_in_executor, "($self, executor, func, *args)",
          "Call func(*args) in a thread of the executor; returns a future of what it returns or raises.\n\n"
-         "executor: a concurrent.futures.Executor; None takes the default one.  Raises: RuntimeError (loop closed, executor shut down).");
+         "executor: a concurrent.futures.Executor; None takes the default one.  Raises: RuntimeError (loop closed, "
+         "executor shut down).");
 
 static PyMethodDef Loop_methods[] = {
     {"run_forever", Loop_run_forever, METH_NOARGS, "run_forever($self, /)\n--\n\nRun until stop() is called."},
-    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete, METH_FASTCALL | METH_KEYWORDS, Loop_run_until_complete_doc},
+    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete, METH_FASTCALL | METH_KEYWORDS,
+     Loop_run_until_complete_doc},
     {"stop", Loop_stop, METH_NOARGS, "stop($self, /)\n--\n\nEnd run_forever after the current iteration."},
-    {"close", Loop_close, METH_NOARGS, "close($self, /)\n--\n\nDrop what is scheduled and free every descriptor. RuntimeError while running."},
+    {"close", Loop_close, METH_NOARGS,
+     "close($self, /)\n--\n\nDrop what is scheduled and free every descriptor. RuntimeError while running."},
     {"is_running", Loop_is_running, METH_NOARGS, "is_running($self, /)\n--\n\n"},
     {"is_closed", Loop_is_closed, METH_NOARGS, "is_closed($self, /)\n--\n\n"},
     {"time", Loop_time, METH_NOARGS, "time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic()."},
     {"call_soon", (PyCFunction)(void (*)(void))Loop_call_soon, METH_FASTCALL | METH_KEYWORDS, Loop_call_soon_doc},
-    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe, METH_FASTCALL | METH_KEYWORDS, Loop_call_soon_threadsafe_doc},
+    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe, METH_FASTCALL | METH_KEYWORDS,
+     Loop_call_soon_threadsafe_doc},
     {"call_later", (PyCFunction)(void (*)(void))Loop_call_later, METH_FASTCALL | METH_KEYWORDS, Loop_call_later_doc},
-    {"run_in_executor", (PyCFunction)(void (*)(void))Loop_run_in_executor, METH_FASTCALL | METH_KEYWORDS, Loop_run_in_executor_doc},
+    {"run_in_executor", (PyCFunction)(void (*)(void))Loop_run_in_executor, METH_FASTCALL | METH_KEYWORDS,
+     Loop_run_in_executor_doc},
     {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS, Loop_call_at_doc},
     {"create_future", Loop_create_future, METH_NOARGS, "create_future($self, /)\n--\n\nA pending Future of this loop."},
     {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS, Loop_create_task_doc},
-    {"set_task_factory", (PyCFunction)(void (*)(void))Loop_set_task_factory, METH_FASTCALL | METH_KEYWORDS, "set_task_factory($self, factory)\n--\n\nfactory(loop, coro, **kwargs) makes tasks; None: the default."},
+    {"set_task_factory", (PyCFunction)(void (*)(void))Loop_set_task_factory, METH_FASTCALL | METH_KEYWORDS,
+     "set_task_factory($self, factory)\n--\n\nfactory(loop, coro, **kwargs) makes tasks; None: the default."},
     {"get_task_factory", Loop_get_task_factory, METH_NOARGS, "get_task_factory($self, /)\n--\n\n"},
-    {"add_reader", (PyCFunction)(void (*)(void))Loop_add_reader, METH_FASTCALL | METH_KEYWORDS, "add_reader($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is readable."},
-    {"add_writer", (PyCFunction)(void (*)(void))Loop_add_writer, METH_FASTCALL | METH_KEYWORDS, "add_writer($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is writable."},
-    {"remove_reader", (PyCFunction)(void (*)(void))Loop_remove_reader, METH_FASTCALL | METH_KEYWORDS, "remove_reader($self, fd)\n--\n\nReturns whether fd was watched."},
-    {"remove_writer", (PyCFunction)(void (*)(void))Loop_remove_writer, METH_FASTCALL | METH_KEYWORDS, "remove_writer($self, fd)\n--\n\nReturns whether fd was watched."},
+    {"add_reader", (PyCFunction)(void (*)(void))Loop_add_reader, METH_FASTCALL | METH_KEYWORDS,
+     "add_reader($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is "
+     "readable."},
+    {"add_writer", (PyCFunction)(void (*)(void))Loop_add_writer, METH_FASTCALL | METH_KEYWORDS,
+     "add_writer($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is "
+     "writable."},
+    {"remove_reader", (PyCFunction)(void (*)(void))Loop_remove_reader, METH_FASTCALL | METH_KEYWORDS,
+     "remove_reader($self, fd)\n--\n\nReturns whether fd was watched."},
+    {"remove_writer", (PyCFunction)(void (*)(void))Loop_remove_writer, METH_FASTCALL | METH_KEYWORDS,
+     "remove_writer($self, fd)\n--\n\nReturns whether fd was watched."},
     {"get_debug", Loop_get_debug, METH_NOARGS, "get_debug($self, /)\n--\n\n"},
-    {"set_debug", (PyCFunction)(void (*)(void))Loop_set_debug, METH_FASTCALL | METH_KEYWORDS, "set_debug($self, enabled)\n--\n\n"},
+    {"set_debug", (PyCFunction)(void (*)(void))Loop_set_debug, METH_FASTCALL | METH_KEYWORDS,
+     "set_debug($self, enabled)\n--\n\n"},
     {ARGS_NAMED_METHOD("_set_coroutine_origin_tracking", Loop__set_coroutine_origin_tracking_named), NULL},
-    {"_signal_fd_open", Loop__signal_fd_open, METH_NOARGS, "The descriptor for signal.set_wakeup_fd, opened now if it was not."},
+    {"_signal_fd_open", Loop__signal_fd_open, METH_NOARGS,
+     "The descriptor for signal.set_wakeup_fd, opened now if it was not."},
     {"_signal_fd_close", Loop__signal_fd_close, METH_NOARGS, NULL},
     {"_check_closed", Loop__check_closed, METH_NOARGS, NULL},
     {"_check_running", Loop__check_running, METH_NOARGS, NULL},
@@ -684,7 +724,8 @@ static PyMethodDef Loop_methods[] = {
     {NULL},
 };
 
-/* In C, as isinstance() of any other class asks for it: servers ask so once a request.  What install() has set in the type's own dict, else the type. */
+/* In C, as isinstance() of any other class asks for it: servers ask so once a request.  What install() has set in the
+ * type's own dict, else the type. */
 static PyObject *
 Loop_get_class(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -744,7 +785,8 @@ static int
 loop_type_register(PyObject *module, struct state *st)
 {
     static const char *const coroutine_functions[] = {
-        "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto", "sock_accept", NULL,
+        "sock_recv",    "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into",
+        "sock_sendall", "sock_sendto",    "sock_accept",   NULL,
     };
     PyObject *events = PyImport_ImportModule("asyncio.selector_events");
     PyObject *native = events == NULL ? NULL : PyObject_GetAttrString(events, "BaseSelectorEventLoop");

@@ -48,12 +48,14 @@ module_own_thread(Loop *loop)
     return loop;
 }
 
-/* What waits for the end of the pass, or of a burst, must not leave twice, from the parent and from a child that leaves the loop by an exception. */
+/* What waits for the end of the pass, or of a burst, must not leave twice, from the parent and from a child that leaves
+ * the loop by an exception. */
 static PyObject *
 module_before_fork(PyObject *module, PyObject *Py_UNUSED(none))
 {
     int rc = 0;
-    for (Loop *loop = module_own_thread(state_of_module(module)->running), *next; rc == 0 && loop != NULL; loop = next) {
+    for (Loop *loop = module_own_thread(state_of_module(module)->running), *next; rc == 0 && loop != NULL;
+         loop = next) {
         next = module_own_thread(loop->running_next); /* it stays in the list: it is running, further out */
         Py_INCREF(loop);
         rc = net_send_all(loop);
@@ -70,7 +72,8 @@ module_show_native(PyObject *module, PyObject *is_shown)
 }
 
 static PyMethodDef module_methods[] = {
-    {"_show_native", module_show_native, METH_O, "For install(): whether classes and functions say asyncio's __module__."},
+    {"_show_native", module_show_native, METH_O,
+     "For install(): whether classes and functions say asyncio's __module__."},
     {"_before_fork", module_before_fork, METH_NOARGS, "For os.register_at_fork: send what was written."},
     {"_after_fork", module_after_fork, METH_NOARGS, "For os.register_at_fork: forget the parent's running loops."},
     {NULL},
@@ -103,17 +106,18 @@ module_exec(PyObject *module)
     if (state_init(st) < 0 || aiobridge_init(st) < 0) {
         return -1;
     }
-    if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0 || deferred_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
-        || coro_register(module, st) < 0
-        || traits_read(st) < 0 || timeout_register(module, st) < 0 || waiter_register(module, st) < 0 || wait_register(module, st) < 0
-        || wait_for_register(module, st) < 0 || shield_register(module, st) < 0 || as_completed_register(module, st) < 0
-        || taskgroup_register(module, st) < 0
-        || sleep_register(module, st) < 0 || gather_register(module, st) < 0 || awaited_by_register(module, st) < 0
-        || ensure_register(module, st) < 0 || current_register(module, st) < 0 || chain_register(module, st) < 0 || executor_register(module, st) < 0
-        || deque_register(st) < 0 || lock_register(module, st) < 0 || event_register(module, st) < 0 || condition_register(module, st) < 0
+    if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0
+        || deferred_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
+        || coro_register(module, st) < 0 || traits_read(st) < 0 || timeout_register(module, st) < 0
+        || waiter_register(module, st) < 0 || wait_register(module, st) < 0 || wait_for_register(module, st) < 0
+        || shield_register(module, st) < 0 || as_completed_register(module, st) < 0
+        || taskgroup_register(module, st) < 0 || sleep_register(module, st) < 0 || gather_register(module, st) < 0
+        || awaited_by_register(module, st) < 0 || ensure_register(module, st) < 0 || current_register(module, st) < 0
+        || chain_register(module, st) < 0 || executor_register(module, st) < 0 || deque_register(st) < 0
+        || lock_register(module, st) < 0 || event_register(module, st) < 0 || condition_register(module, st) < 0
         || semaphore_register(module, st) < 0 || barrier_register(module, st) < 0 || queue_register(module, st) < 0
-        || net_register(module, st) < 0
-        || loop_type_register(module, st) < 0 || twin_finish(module, st) < 0 || function_wrap_module(module, st) < 0) {
+        || net_register(module, st) < 0 || loop_type_register(module, st) < 0 || twin_finish(module, st) < 0
+        || function_wrap_module(module, st) < 0) {
         return -1;
     }
     return module_register_at_fork(module);

@@ -1,7 +1,8 @@
-/* base/compat.h -- the only place that includes Python.h, and every difference between CPython 3.11 and 3.15 that C code must see.
+/* base/compat.h -- the only place that includes Python.h, and every difference between CPython 3.11 and 3.15 that C
+ * code must see.
  *
- * A version is never tested elsewhere (but in core/aiobridge.c, which reads interpreter internals): code asks for a named
- * COMPAT_ feature or calls a compat_ function.  Behaviour that changed in asyncio itself is a feature too. */
+ * A version is never tested elsewhere (but in core/aiobridge.c, which reads interpreter internals): code asks for a
+ * named COMPAT_ feature or calls a compat_ function.  Behaviour that changed in asyncio itself is a feature too. */
 #ifndef ASYNCLOOP_BASE_COMPAT_H
 #define ASYNCLOOP_BASE_COMPAT_H
 
@@ -73,7 +74,8 @@
 #  define Py_TPFLAGS_IMMUTABLETYPE 0
 #endif
 
-/* The raised exception as one normalised instance with its traceback, removed from the thread state; NULL if there is none. New reference. */
+/* The raised exception as one normalised instance with its traceback, removed from the thread state; NULL if there is
+ * none. New reference. */
 static inline PyObject *
 compat_take_raised(void)
 {
@@ -153,10 +155,10 @@ compat_weakref_get(PyObject *ref, PyObject **result)
 static inline const uint64_t *
 compat_dict_version(PyObject *dict)
 {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     return &((PyDictObject *)dict)->ma_version_tag;
-#pragma GCC diagnostic pop
+#  pragma GCC diagnostic pop
 }
 #endif
 

@@ -3,9 +3,10 @@
 
 /* ---- where the thread state keeps asyncio's running loop (3.13+) and current task (3.14+)
  *
- * The two fields lie behind the public part of PyThreadState, at offsets that no header tells an extension.  They are found by experiment: with a
- * sentinel as the running loop, the first word that points at it is the loop's; the next must become a second sentinel when that is made the current task.
- * Found twice with different sentinels, or not used at all: then asyncio's own C functions do the work. */
+ * The two fields lie behind the public part of PyThreadState, at offsets that no header tells an extension.  They are
+ * found by experiment: with a sentinel as the running loop, the first word that points at it is the loop's; the next
+ * must become a second sentinel when that is made the current task. Found twice with different sentinels, or not used
+ * at all: then asyncio's own C functions do the work. */
 
 #if COMPAT_TSTATE_LOOP
 static int
@@ -28,7 +29,7 @@ aiobridge_tstate_field(ptrdiff_t offset)
 static int
 aiobridge_probe_task(struct state *st, PyObject *loop, PyObject *const *word)
 {
-#if COMPAT_TSTATE_TASK
+#  if COMPAT_TSTATE_TASK
     PyObject *task = PyDict_New(), *args[] = {loop, task}, *previous = NULL, *restored = NULL;
     int found = -1;
     if (task != NULL && (previous = PyObject_Vectorcall(st->swap_current_task, args, 2, NULL)) != NULL) {
@@ -40,10 +41,10 @@ aiobridge_probe_task(struct state *st, PyObject *loop, PyObject *const *word)
     Py_XDECREF(previous);
     Py_XDECREF(restored);
     return restored == NULL ? -1 : found;
-#else
+#  else
     (void)st, (void)loop, (void)word;
     return 1;
-#endif
+#  endif
 }
 
 /* 1: *offset is that of the running loop; 0: not found; -1: exception. */
@@ -97,7 +98,8 @@ aiobridge_probe(struct state *Py_UNUSED(st))
 
 /* ---- names of asyncio.events and asyncio.tasks that somebody binds anew
  *
- * Up to 3.13 the version of the module's dict tells that one was; from 3.14 on a dict watcher counts, one for both and all of our modules in an interpreter. */
+ * Up to 3.13 the version of the module's dict tells that one was; from 3.14 on a dict watcher counts, one for both and
+ * all of our modules in an interpreter. */
 
 #if !COMPAT_DICT_VERSIONS
 static const char *const aiobridge_watch_name = "asyncloop.events";
@@ -117,7 +119,8 @@ aiobridge_watch_borrowed(void)
 }
 
 static int
-aiobridge_events_changed(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED(dict), PyObject *Py_UNUSED(key), PyObject *Py_UNUSED(value))
+aiobridge_events_changed(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED(dict), PyObject *Py_UNUSED(key),
+                         PyObject *Py_UNUSED(value))
 {
     PyObject *raised = compat_take_raised(), *capsule = aiobridge_watch_borrowed();
     uint64_t *n_changes = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, aiobridge_watch_name);
@@ -133,16 +136,19 @@ aiobridge_events_changed(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED
 static int
 aiobridge_watch_names(struct state *st)
 {
-    PyObject *capsule = Py_XNewRef(aiobridge_watch_borrowed()), *interpreter_dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+    PyObject *capsule = Py_XNewRef(aiobridge_watch_borrowed()),
+             *interpreter_dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
     if (capsule == NULL && interpreter_dict != NULL) {
         uint64_t *n_changes = PyMem_Calloc(1, sizeof *n_changes);
-        capsule = n_changes == NULL ? PyErr_NoMemory() : PyCapsule_New(n_changes, aiobridge_watch_name, aiobridge_free_watch);
+        capsule =
+            n_changes == NULL ? PyErr_NoMemory() : PyCapsule_New(n_changes, aiobridge_watch_name, aiobridge_free_watch);
         if (capsule == NULL) {
             PyMem_Free(n_changes);
             return -1;
         }
         int id = PyDict_AddWatcher(aiobridge_events_changed);
-        if (id < 0 || PyDict_Watch(id, PyModule_GetDict(st->events)) < 0 || PyDict_Watch(id, PyModule_GetDict(st->tasks)) < 0
+        if (id < 0 || PyDict_Watch(id, PyModule_GetDict(st->events)) < 0
+            || PyDict_Watch(id, PyModule_GetDict(st->tasks)) < 0
             || PyDict_SetItemString(interpreter_dict, aiobridge_watch_name, capsule) < 0) {
             PyErr_Clear();
             Py_CLEAR(capsule);
@@ -188,8 +194,9 @@ aiobridge_names_look(struct state *st)
     PyObject *raised = compat_take_raised();
     bool are_asyncios = aiobridge_name_is_asyncios(st, st->str._get_running_loop, st->native_running_loop)
                         && aiobridge_name_is_asyncios(st, st->str.get_running_loop, st->native_need_running_loop)
-                        && aiobridge_name_is_asyncios(st, COMPAT_EVENT_LOOP_UNDERSCORED ? st->str._get_event_loop : st->str.get_event_loop,
-                                                      st->native_event_loop);
+                        && aiobridge_name_is_asyncios(
+                            st, COMPAT_EVENT_LOOP_UNDERSCORED ? st->str._get_event_loop : st->str.get_event_loop,
+                            st->native_event_loop);
     PyErr_Clear();
     compat_set_raised(raised);
     if (are_asyncios && st->names_version != &st->names_unknown) {
@@ -208,7 +215,8 @@ aiobridge_task_class_look(struct state *st)
     PyObject *bound = Py_XNewRef(PyDict_GetItemWithError(PyModule_GetDict(st->tasks), st->str.Task));
     PyErr_Clear();
     compat_set_raised(raised);
-    bool is_usual = bound == NULL || bound == Py_None || bound == st->asyncio_Task || bound == (PyObject *)st->Task_type;
+    bool is_usual =
+        bound == NULL || bound == Py_None || bound == st->asyncio_Task || bound == (PyObject *)st->Task_type;
     if (!is_usual) {
         return bound;
     }
@@ -243,7 +251,8 @@ aiobridge_name(struct state *st, PyObject *name, PyObject *native)
 static PyObject *
 aiobridge_call_name(struct state *st, PyObject *name, PyObject *native)
 {
-    PyObject *function = aiobridge_name(st, name, native), *loop = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    PyObject *function = aiobridge_name(st, name, native),
+             *loop = function == NULL ? NULL : PyObject_CallNoArgs(function);
     Py_XDECREF(function);
     return loop;
 }
@@ -268,7 +277,8 @@ aiobridge_init(struct state *st)
         return -1;
     }
     if (!PyDict_CheckExact(st->current_tasks)) {
-        PyErr_SetString(PyExc_ImportError, "_asyncio._current_tasks is not a dict: this CPython is not one asyncloop knows");
+        PyErr_SetString(PyExc_ImportError,
+                        "_asyncio._current_tasks is not a dict: this CPython is not one asyncloop knows");
         return -1;
     }
     return aiobridge_probe(st);
@@ -283,7 +293,9 @@ aiobridge_set_running(struct state *st, PyObject *loop_or_none)
     PyObject *set_running = aiobridge_name(st, st->str._set_running_loop, st->native_set_running_loop);
     PyObject *done = set_running == NULL ? NULL : PyObject_CallOneArg(set_running, loop_or_none);
     if (done == NULL && set_running != NULL && loop_or_none == Py_None && PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        PyErr_Clear(); /* 3.11 allocates here; a run that is never left shuts every loop of the thread out: once more, memory may be back */
+        /* 3.11 allocates here; a run that is never left shuts every loop of the thread out: once more, memory may be
+         * back */
+        PyErr_Clear();
         done = PyObject_CallOneArg(set_running, loop_or_none);
     }
     Py_XDECREF(set_running);
@@ -295,7 +307,8 @@ static inline uint64_t
 aiobridge_running_mark(struct state *st)
 {
 #if COMPAT_TSTATE_LOOP
-    return LIKELY(st->tstate_loop_offset != 0) ? (uintptr_t)*aiobridge_tstate_field(st->tstate_loop_offset) : AIOBRIDGE_UNKNOWN;
+    return LIKELY(st->tstate_loop_offset != 0) ? (uintptr_t)*aiobridge_tstate_field(st->tstate_loop_offset)
+                                               : AIOBRIDGE_UNKNOWN;
 #else
     (void)st;
     PyObject *dict = compat_tstate_borrowed()->dict;
@@ -340,7 +353,8 @@ static PyObject *
 aiobridge_need_running_loop(struct state *st)
 {
     Loop *own = loop_running_borrowed(st);
-    return own != NULL ? Py_NewRef(own) : aiobridge_call_name(st, st->str.get_running_loop, st->native_need_running_loop);
+    return own != NULL ? Py_NewRef(own)
+                       : aiobridge_call_name(st, st->str.get_running_loop, st->native_need_running_loop);
 }
 
 static PyObject *

@@ -1,4 +1,5 @@
-/* core/args.c -- which argument goes to which parameter, and the TypeErrors where none does, worded as CPython words them. */
+/* core/args.c -- which argument goes to which parameter, and the TypeErrors where none does, worded as CPython words
+ * them. */
 #include "core/args.h"
 
 static COLD int
@@ -15,8 +16,8 @@ args_missing(const char *function, const char *const *names, Py_ssize_t n_requir
 }
 
 static inline int
-args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
-                  PyObject *const *args, PyObject *kwnames, PyObject **context)
+args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required,
+                  Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames, PyObject **context)
 {
     if (UNLIKELY(n_args < n_required)) {
         return args_missing(function, names, n_required, n_args);
@@ -100,10 +101,12 @@ args_raise_too_many(const struct args_signature *s, Py_ssize_t n_args)
     Py_ssize_t n_given = n_args + s->is_method;
     const char *plural = n_most == 1 ? "" : "s", *verb = n_given == 1 ? "was" : "were";
     if (n_least == n_most) {
-        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s but %zd %s given", s->function, n_most, plural, n_given, verb);
+        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s but %zd %s given", s->function, n_most,
+                     plural, n_given, verb);
     }
     else {
-        PyErr_Format(PyExc_TypeError, "%s() takes from %d to %d positional arguments but %zd %s given", s->function, n_least, n_most, n_given, verb);
+        PyErr_Format(PyExc_TypeError, "%s() takes from %d to %d positional arguments but %zd %s given", s->function,
+                     n_least, n_most, n_given, verb);
     }
     return -1;
 }
@@ -125,8 +128,8 @@ args_raise_missing(const struct args_signature *s, PyObject **out)
         }
     }
     if (list != NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() missing %d required positional argument%s: %U", s->function, n_missing, n_missing == 1 ? "" : "s",
-                     list);
+        PyErr_Format(PyExc_TypeError, "%s() missing %d required positional argument%s: %U", s->function, n_missing,
+                     n_missing == 1 ? "" : "s", list);
         Py_DECREF(list);
     }
     return -1;

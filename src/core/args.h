@@ -6,9 +6,11 @@
 #include "base/compat.h"
 
 /* f(required…, *args, context=None): at least n_required positional arguments, and context the only keyword.
- * *context is borrowed, NULL when absent or None.  interned_context: "context", as callers write it.  names: of the required ones, for the TypeError.  0/-1. */
-static inline int args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args,
-                                    PyObject *const *args, PyObject *kwnames, PyObject **context) MUST_CHECK;
+ * *context is borrowed, NULL when absent or None.  interned_context: "context", as callers write it.  names: of the
+ * required ones, for the TypeError.  0/-1. */
+static inline int args_with_context(const char *function, PyObject *interned_context, const char *const *names,
+                                    Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames,
+                                    PyObject **context) MUST_CHECK;
 
 enum { ARGS_MAX_REQUIRED = 2 };
 
@@ -19,27 +21,30 @@ args_n_keywords(PyObject *kwnames)
     return kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
 }
 
-/* The slow way: required arguments were given by name; at most n_required of them by position. Calls function again with them in their places. */
+/* The slow way: required arguments were given by name; at most n_required of them by position. Calls function again
+ * with them in their places. */
 static PyObject *args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *function_name,
                               const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args,
                               PyObject *kwnames);
 
 /* f(name): the one argument, by position or by name.  Borrowed; NULL with TypeError. */
-static PyObject *args_only(const char *function, const char *name, Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames);
+static PyObject *args_only(const char *function, const char *name, Py_ssize_t n_args, PyObject *const *args,
+                           PyObject *kwnames);
 
-/* Any Python signature f(a, b=…, *, c=…): what was given for each name, borrowed, goes to out[], NULL for what was not; errors in Python's own words.
- * A method's self is not among the names, but counts in the texts. */
+/* Any Python signature f(a, b=…, *, c=…): what was given for each name, borrowed, goes to out[], NULL for what was not;
+ * errors in Python's own words. A method's self is not among the names, but counts in the texts. */
 struct args_signature {
-    const char *function;      /* "Lock.acquire" */
-    const char *const *names;  /* positional ones first, n_required of them at first; then those that are keywords only */
+    const char *function; /* "Lock.acquire" */
+    /* positional ones first, n_required of them at first; then those that are keywords only */
+    const char *const *names;
     uint8_t n_required, n_positional, n_names;
     bool is_method;
 };
 
-static inline int args_bind(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames,
-                            PyObject **out) MUST_CHECK;
-/* NAME: METHOD, a function of self and one argument, as a method table takes it for ARGS_NAMED_FLAGS: the argument may be given by its name, as to the Python
- * function that asyncio has.  text: "Lock.acquire". */
+static inline int args_bind(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args,
+                            PyObject *kwnames, PyObject **out) MUST_CHECK;
+/* NAME: METHOD, a function of self and one argument, as a method table takes it for ARGS_NAMED_FLAGS: the argument may
+ * be given by its name, as to the Python function that asyncio has.  text: "Lock.acquire". */
 #define ARGS_NAMED(NAME, METHOD, text, argument)                                                               \
     static PyObject *NAME(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)         \
     {                                                                                                          \
@@ -54,6 +59,7 @@ static inline int args_bind(const struct args_signature *signature, PyObject *co
 #define ARGS_NAMED_METHOD(name, NAME) name, (PyCFunction)(void (*)(void))NAME, METH_FASTCALL | METH_KEYWORDS
 
 /* The same for tp_init and tp_new. */
-static int args_bind_tuple(const struct args_signature *signature, PyObject *args, PyObject *kwargs, PyObject **out) MUST_CHECK;
+static int args_bind_tuple(const struct args_signature *signature, PyObject *args, PyObject *kwargs,
+                           PyObject **out) MUST_CHECK;
 
 #endif

@@ -7,7 +7,8 @@
 #include "base/api.h"
 #include "base/compat.h"
 
-static int ask_truth(PyObject *answer) MUST_CHECK; /* steals the answer; NULL when the call that was to give it has raised */
+/* steals the answer; NULL when the call that was to give it has raised */
+static int ask_truth(PyObject *answer) MUST_CHECK;
 static int ask_method(PyObject *object, PyObject *name) MUST_CHECK; /* object.name() */
 
 #endif

@@ -1,4 +1,5 @@
-/* core/context.c -- entering and leaving a context slot, and the spare empty context that callbacks without variables share. */
+/* core/context.c -- entering and leaving a context slot, and the spare empty context that callbacks without variables
+ * share. */
 #include "core/context.h"
 
 static inline bool

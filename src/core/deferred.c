@@ -14,7 +14,8 @@ deferred_call_soon(Loop *loop, PyObject *callback, PyObject *argument)
 {
     PyObject *args[] = {(PyObject *)loop, callback, argument};
     Py_INCREF(loop); /* the method may let it go */
-    PyObject *handle = PyObject_VectorcallMethod(loop->st->str.call_soon, args, (argument != NULL ? 3 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *handle = PyObject_VectorcallMethod(loop->st->str.call_soon, args,
+                                                 (argument != NULL ? 3 : 2) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(loop);
     Py_XDECREF(handle);
     return handle == NULL ? -1 : 0;

@@ -1,10 +1,11 @@
 /* core/deferred.h -- the engine's own work for the next pass, by the loop's call_soon where that is somebody's.
  *
- * asyncio's transports schedule through loop.call_soon, which a subclass or a program may have replaced, on the class or the instance.  Ours push a
- * ready entry, which costs no object and no call; where call_soon has been replaced they hand it a Deferred: a callable that runs the entry, once, and is
- * called in tracebacks and reprs what asyncio's callback is called.
- * A replaced call_soon may run any code, and may call the callback at once: the caller reads its own state again afterwards.
- * Ownership: a Deferred owns its loop, self and arg until it has run.  name is a literal.  Thread: the loop's. */
+ * asyncio's transports schedule through loop.call_soon, which a subclass or a program may have replaced, on the class
+ * or the instance.  Ours push a ready entry, which costs no object and no call; where call_soon has been replaced they
+ * hand it a Deferred: a callable that runs the entry, once, and is called in tracebacks and reprs what asyncio's
+ * callback is called. A replaced call_soon may run any code, and may call the callback at once: the caller reads its
+ * own state again afterwards. Ownership: a Deferred owns its loop, self and arg until it has run.  name is a literal.
+ * Thread: the loop's. */
 #ifndef ASYNCLOOP_CORE_DEFERRED_H
 #define ASYNCLOOP_CORE_DEFERRED_H
 

@@ -7,7 +7,8 @@ freelist_clear(struct freelist *list)
     while (list->head != NULL) {
         PyObject *object = list->head;
         list->head = (PyObject *)object->ob_type;
-        object->ob_type = &PyTuple_Type; /* the collector asks the type what lies before the object: its own head only, as with ours */
+        /* the collector asks the type what lies before the object: its own head only, as with ours */
+        object->ob_type = &PyTuple_Type;
         PyObject_GC_Del(object);
     }
     list->n = FREELIST_MAX; /* closed: objects that outlive the module's state are freed as they die */

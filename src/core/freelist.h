@@ -1,9 +1,10 @@
 /* core/freelist.h -- dead objects of an exact type kept for the next one.
  *
- * An object in a free list is untracked, holds no reference (its type's included) and is linked through its ob_type field.
- * Rules: only exact types; never an object whose tp_finalize has run (the collector's mark survives); the caller has cleared every field.
- *   dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_free; freelist_push frees the memory itself when the list is full.
- *   new:     freelist_pop, or NULL: allocate. A popped object has refcount 1 and its type set, fields are garbage; track it when set up. */
+ * An object in a free list is untracked, holds no reference (its type's included) and is linked through its ob_type
+ * field. Rules: only exact types; never an object whose tp_finalize has run (the collector's mark survives); the caller
+ * has cleared every field. dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_free; freelist_push frees the
+ * memory itself when the list is full. new:     freelist_pop, or NULL: allocate. A popped object has refcount 1 and its
+ * type set, fields are garbage; track it when set up. */
 #ifndef ASYNCLOOP_CORE_FREELIST_H
 #define ASYNCLOOP_CORE_FREELIST_H
 
@@ -37,7 +38,8 @@ freelist_push(struct freelist *list, PyObject *object)
     Py_DECREF(type);
 }
 
-/* The end of a dealloc of a cleared object: into its list, or to its type's tp_free where list is NULL, or where it came back to life once. */
+/* The end of a dealloc of a cleared object: into its list, or to its type's tp_free where list is NULL, or where it
+ * came back to life once. */
 static inline void
 freelist_free(struct freelist *list, PyObject *object)
 {
@@ -50,8 +52,9 @@ freelist_free(struct freelist *list, PyObject *object)
     Py_DECREF(type);
 }
 
-/* Where a dying object goes: its type's list, if it is of the exact type that has this dealloc (a subclass has another one).  NULL when it is not, or
- * when the collector has taken the type down before its objects: then nothing may be asked of the type, not even for its module. */
+/* Where a dying object goes: its type's list, if it is of the exact type that has this dealloc (a subclass has another
+ * one).  NULL when it is not, or when the collector has taken the type down before its objects: then nothing may be
+ * asked of the type, not even for its module. */
 static inline struct freelist *
 freelist_of_dying(PyObject *object, destructor dealloc, int index)
 {
@@ -60,12 +63,14 @@ freelist_of_dying(PyObject *object, destructor dealloc, int index)
     return module == NULL ? NULL : &((struct state *)PyModule_GetState(module))->freelists[index];
 }
 
-/* Does this die when our reference to it goes, and is it something that can hold others?  Then the dealloc needs the trashcan: there may be a chain of
- * millions.  A cheap question for types that die often; the others use the trashcan always.  From 3.14 on the interpreter does it for every type. */
+/* Does this die when our reference to it goes, and is it something that can hold others?  Then the dealloc needs the
+ * trashcan: there may be a chain of millions.  A cheap question for types that die often; the others use the trashcan
+ * always.  From 3.14 on the interpreter does it for every type. */
 static inline bool
 dealloc_goes_deeper(const PyObject *held)
 {
-    return !COMPAT_TRASHCAN_IN_INTERPRETER && held != NULL && UNLIKELY(Py_REFCNT(held) == 1) && PyType_IS_GC(Py_TYPE(held));
+    return !COMPAT_TRASHCAN_IN_INTERPRETER && held != NULL && UNLIKELY(Py_REFCNT(held) == 1)
+           && PyType_IS_GC(Py_TYPE(held));
 }
 
 /* Free what is in it and keep nothing from now on. */

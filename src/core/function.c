@@ -31,8 +31,8 @@ function_refuse_self(Function *f, PyObject *self)
         PyErr_Format(PyExc_TypeError, "%U() missing 1 required positional argument: 'self'", f->qualname);
     }
     else {
-        PyErr_Format(PyExc_TypeError, "descriptor '%U' for '%s' objects doesn't apply to a '%s' object", f->name, f->type->tp_name,
-                     Py_TYPE(self)->tp_name);
+        PyErr_Format(PyExc_TypeError, "descriptor '%U' for '%s' objects doesn't apply to a '%s' object", f->name,
+                     f->type->tp_name, Py_TYPE(self)->tp_name);
     }
     return NULL;
 }
@@ -151,7 +151,8 @@ Function_get_doc(PyObject *self, void *Py_UNUSED(closure))
     if (f->doc != NULL) {
         return Py_NewRef(f->doc);
     }
-    return f->target != NULL ? PyObject_GetAttrString(f->target, "__doc__") : PyUnicode_FromString(strstr(f->text, "\n--\n\n") + 5);
+    return f->target != NULL ? PyObject_GetAttrString(f->target, "__doc__")
+                             : PyUnicode_FromString(strstr(f->text, "\n--\n\n") + 5);
 }
 
 static int
@@ -287,16 +288,11 @@ static PyMemberDef Function_members[] = {
 };
 
 static PyType_Slot Function_slots[] = {
-    {Py_tp_traverse, Function_traverse},
-    {Py_tp_clear, Function_clear},
-    {Py_tp_dealloc, Function_dealloc},
-    {Py_tp_repr, Function_repr},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, Function_descr_get},
-    {Py_tp_methods, Function_methods},
-    {Py_tp_getset, Function_getset},
-    {Py_tp_members, Function_members},
-    {0, NULL},
+    {Py_tp_traverse, Function_traverse}, {Py_tp_clear, Function_clear},
+    {Py_tp_dealloc, Function_dealloc},   {Py_tp_repr, Function_repr},
+    {Py_tp_call, PyVectorcall_Call},     {Py_tp_descr_get, Function_descr_get},
+    {Py_tp_methods, Function_methods},   {Py_tp_getset, Function_getset},
+    {Py_tp_members, Function_members},   {0, NULL},
 };
 
 static PyType_Spec Function_spec = {
@@ -333,7 +329,8 @@ function_alloc(PyObject *module, struct state *st, PyTypeObject *type, PyObject 
 }
 
 static PyObject *
-function_new(PyObject *module, struct state *st, PyTypeObject *type, const char *qualname, _PyCFunctionFastWithKeywords call, const char *doc)
+function_new(PyObject *module, struct state *st, PyTypeObject *type, const char *qualname,
+             _PyCFunctionFastWithKeywords call, const char *doc)
 {
     PyObject *name = PyUnicode_FromString(qualname);
     Function *f = name == NULL ? NULL : function_alloc(module, st, type, name);
@@ -370,16 +367,19 @@ function_set_native_of(struct state *st, Function *f, PyObject *native)
     return rc;
 }
 
-/* One entry of the module's or type's dict, to which asyncio has a function of that name. *replacement: a new reference, or NULL when it stays. */
+/* One entry of the module's or type's dict, to which asyncio has a function of that name. *replacement: a new
+ * reference, or NULL when it stays. */
 static int
-function_wrap_entry(PyObject *module, struct state *st, PyTypeObject *type, PyObject *value, PyObject *native, PyObject **replacement)
+function_wrap_entry(PyObject *module, struct state *st, PyTypeObject *type, PyObject *value, PyObject *native,
+                    PyObject **replacement)
 {
     *replacement = NULL;
     if (Py_IS_TYPE(value, st->Function_type)) {
         return function_set_native_of(st, (Function *)value, native);
     }
-    bool is_builtin = type == NULL ? PyCFunction_CheckExact(value) && ((PyCFunctionObject *)value)->vectorcall != NULL
-                                   : Py_IS_TYPE(value, &PyMethodDescr_Type) && ((PyMethodDescrObject *)value)->vectorcall != NULL;
+    bool is_builtin =
+        type == NULL ? PyCFunction_CheckExact(value) && ((PyCFunctionObject *)value)->vectorcall != NULL
+                     : Py_IS_TYPE(value, &PyMethodDescr_Type) && ((PyMethodDescrObject *)value)->vectorcall != NULL;
     if (!is_builtin) {
         return 0;
     }
@@ -393,13 +393,16 @@ function_wrap_entry(PyObject *module, struct state *st, PyTypeObject *type, PyOb
 
 /* dict[key], which is value, if natives has a function of that name. */
 static int
-function_wrap_key(PyObject *module, struct state *st, PyTypeObject *type, PyObject *dict, PyObject *key, PyObject *value, PyObject *natives)
+function_wrap_key(PyObject *module, struct state *st, PyTypeObject *type, PyObject *dict, PyObject *key,
+                  PyObject *value, PyObject *natives)
 {
     PyObject *native, *replacement = NULL;
     if (compat_get_optional_attr(natives, key, &native) < 0) {
         return -1;
     }
-    int rc = native != NULL && PyFunction_Check(native) ? function_wrap_entry(module, st, type, value, native, &replacement) : 0;
+    int rc = native != NULL && PyFunction_Check(native)
+                 ? function_wrap_entry(module, st, type, value, native, &replacement)
+                 : 0;
     if (replacement != NULL) {
         rc = PyDict_SetItem(dict, key, replacement);
         Py_DECREF(replacement);
@@ -422,11 +425,13 @@ function_wrap_all(PyObject *module, struct state *st, PyTypeObject *type, PyObje
 }
 
 static int
-function_wrap_methods(PyObject *module, struct state *st, PyTypeObject *type, PyObject *native, const char *const *names)
+function_wrap_methods(PyObject *module, struct state *st, PyTypeObject *type, PyObject *native,
+                      const char *const *names)
 {
     int rc = 0;
     for (; rc == 0 && *names != NULL; names++) {
-        PyObject *key = PyUnicode_InternFromString(*names), *value = key == NULL ? NULL : PyDict_GetItemWithError(type->tp_dict, key);
+        PyObject *key = PyUnicode_InternFromString(*names),
+                 *value = key == NULL ? NULL : PyDict_GetItemWithError(type->tp_dict, key);
         Py_XINCREF(value);
         rc = value == NULL ? -1 : function_wrap_key(module, st, type, type->tp_dict, key, value, native);
         Py_XDECREF(key);

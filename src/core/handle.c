@@ -8,11 +8,11 @@ enum {
     HANDLE_CANCELLED = 1 << 0,
     HANDLE_HAS_CONTEXT = 1 << 1, /* slots[n_args] is the context; without it the context is empty and not made */
     HANDLE_HAS_SOURCE = 1 << 2,  /* the last slot is the source traceback (debug mode) */
-    HANDLE_PAIRED = 1 << 3,      /* callback is a tuple (callback, context): a context that had to be made after all */
-    HANDLE_CANCELLING = 1 << 4,  /* cancel() asks for the repr: cancelled, but the call is still there to be shown */
-    HANDLE_THREADSAFE = 1 << 5,  /* of call_soon_threadsafe, where that makes a difference */
-    HANDLE_RUNNING = 1 << 6,     /* its callback runs (threadsafe ones only) */
-    HANDLE_UNTRACKED = 1 << 7,   /* the collector does not know it (yet), see handle.h */
+    HANDLE_PAIRED = 1 << 3, /* callback is a tuple (callback, context): a context that had to be made after all */
+    HANDLE_CANCELLING = 1 << 4, /* cancel() asks for the repr: cancelled, but the call is still there to be shown */
+    HANDLE_THREADSAFE = 1 << 5, /* of call_soon_threadsafe, where that makes a difference */
+    HANDLE_RUNNING = 1 << 6, /* its callback runs (threadsafe ones only) */
+    HANDLE_UNTRACKED = 1 << 7, /* the collector does not know it (yet), see handle.h */
 };
 
 enum { HANDLE_INLINE_ARGS = 6, HANDLE_FREELIST_SLOTS = 3 };
@@ -20,7 +20,8 @@ enum { HANDLE_INLINE_ARGS = 6, HANDLE_FREELIST_SLOTS = 3 };
 /* Handle.is_timer */
 enum {
     HANDLE_TIMER = 1,
-    HANDLE_TIMER_GIVEN = 2, /* its deadline was no plain float: the object is in the slot behind the arguments and the context */
+    /* its deadline was no plain float: the object is in the slot behind the arguments and the context */
+    HANDLE_TIMER_GIVEN = 2,
 };
 
 /* ob_size's place holds what a Handle needs: PyObject_GC_NewVar writes there, nothing reads it afterwards. */
@@ -52,8 +53,9 @@ handle_slots(Handle *h)
 static inline struct freelist *
 handle_freelist(struct state *st, bool is_timer, Py_ssize_t n_slots)
 {
-    return n_slots > HANDLE_FREELIST_SLOTS ? NULL
-                                           : &st->freelists[(is_timer ? FREELIST_TIMER_0 : FREELIST_HANDLE_0) + n_slots];
+    return n_slots > HANDLE_FREELIST_SLOTS
+               ? NULL
+               : &st->freelists[(is_timer ? FREELIST_TIMER_0 : FREELIST_HANDLE_0) + n_slots];
 }
 
 static COLD PyObject *
@@ -64,7 +66,8 @@ handle_extract_source(struct state *st)
 
 /* A new handle, not tracked by the collector yet; everything set but the timer's place in the heap. */
 static ALWAYS_INLINE Handle *
-handle_alloc(Loop *loop, uint8_t is_timer, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+handle_alloc(Loop *loop, uint8_t is_timer, PyObject *given, PyObject *callback, PyObject *const *args,
+             Py_ssize_t n_args, PyObject *context)
 {
     struct state *st = loop->st;
     PyObject *own_context = NULL, *source = NULL;
@@ -160,9 +163,11 @@ handle_call_soon_threadsafe(Loop *loop, PyObject *callback, PyObject *const *arg
 }
 
 static PyObject *
-handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args, Py_ssize_t n_args,
+               PyObject *context)
 {
-    TimerHandle *h = (TimerHandle *)handle_alloc(loop, given == NULL ? HANDLE_TIMER : HANDLE_TIMER_GIVEN, given, callback, args, n_args, context);
+    TimerHandle *h = (TimerHandle *)handle_alloc(loop, given == NULL ? HANDLE_TIMER : HANDLE_TIMER_GIVEN, given,
+                                                 callback, args, n_args, context);
     if (h == NULL) {
         return NULL;
     }
@@ -204,11 +209,13 @@ handle_callback_borrowed(Handle *h)
 static inline PyObject *
 handle_context_borrowed(Handle *h)
 {
-    return h->flags & HANDLE_PAIRED ? PyTuple_GET_ITEM(h->callback, 1)
-           : h->flags & HANDLE_HAS_CONTEXT ? handle_slots(h)[h->n_args] : NULL;
+    return h->flags & HANDLE_PAIRED        ? PyTuple_GET_ITEM(h->callback, 1)
+           : h->flags & HANDLE_HAS_CONTEXT ? handle_slots(h)[h->n_args]
+                                           : NULL;
 }
 
-/* Drop callback and arguments; the context stays, as asyncio's does.  repr (or NULL, stolen) takes the callback's place. */
+/* Drop callback and arguments; the context stays, as asyncio's does.  repr (or NULL, stolen) takes the callback's
+ * place. */
 static void
 handle_drop_call(Handle *h, PyObject *repr)
 {
@@ -220,7 +227,8 @@ handle_drop_call(Handle *h, PyObject *repr)
     }
 }
 
-/* Keep a context for a handle that was made without one.  Steals context; keeps a raised exception; when there is no memory the context is lost. */
+/* Keep a context for a handle that was made without one.  Steals context; keeps a raised exception; when there is no
+ * memory the context is lost. */
 static COLD void
 handle_attach_context(Handle *h, PyObject *context)
 {
@@ -250,14 +258,16 @@ handle_report(Handle *h)
     PyObject *text = NULL, *context = NULL, *done = NULL;
     if (callback != NULL && args != NULL) {
         PyObject *call_args[] = {callback, args, h->loop->debug ? Py_True : Py_False};
-        text = PyObject_Vectorcall(st->format_callback_source, call_args, 2, st->callback_source_takes_debug ? st->kw_debug : NULL);
+        text = PyObject_Vectorcall(st->format_callback_source, call_args, 2,
+                                   st->callback_source_takes_debug ? st->kw_debug : NULL);
     }
     PyObject *message = text == NULL ? NULL : PyUnicode_FromFormat("Exception in callback %U", text);
     if (message != NULL) {
         context = PyDict_New();
     }
     if (context == NULL || PyDict_SetItem(context, st->str.message, message) < 0
-        || PyDict_SetItem(context, st->str.exception, exception) < 0 || PyDict_SetItem(context, st->str.handle, (PyObject *)h) < 0
+        || PyDict_SetItem(context, st->str.exception, exception) < 0
+        || PyDict_SetItem(context, st->str.handle, (PyObject *)h) < 0
         || (h->flags & HANDLE_HAS_SOURCE
             && PyDict_SetItem(context, st->str.source_traceback, handle_slots(h)[h->n_slots - 1]) < 0)) {
         goto end;
@@ -304,7 +314,8 @@ handle_wake_native(struct state *st, PyObject *callback, PyObject *future)
     return result;
 }
 
-/* callback(*args), held here as the call may cancel the handle.  The spare slot before the arguments lets a bound method put its self there. */
+/* callback(*args), held here as the call may cancel the handle.  The spare slot before the arguments lets a bound
+ * method put its self there. */
 static inline PyObject *
 handle_call(Handle *h)
 {
@@ -337,7 +348,8 @@ static void
 handle_await_run(Handle *h)
 {
     struct gate *gate = &h->loop->handle_done;
-    while (UNLIKELY(h->flags & HANDLE_RUNNING) && h->loop->thread_id != 0 /* else somebody called _run(): perhaps this thread */
+    /* else somebody called _run(): perhaps this thread */
+    while (UNLIKELY(h->flags & HANDLE_RUNNING) && h->loop->thread_id != 0
            && h->loop->thread_id != PyThread_get_thread_ident()) {
         uint64_t generation = gate->generation;
         gate->n_waiting++;
@@ -357,7 +369,8 @@ handle_end_run(Handle *h)
     }
 }
 
-/* After a callback in C: asyncio's Handle, which is in Python, would have looked at signals by now.  What their handlers raise is the callback's. */
+/* After a callback in C: asyncio's Handle, which is in Python, would have looked at signals by now.  What their
+ * handlers raise is the callback's. */
 static COLD void
 handle_look_at_signals(PyObject **result)
 {
@@ -370,7 +383,8 @@ handle_look_at_signals(PyObject **result)
 static inline bool
 handle_called_python(const Handle *h)
 {
-    return h->callback != NULL && (Py_IS_TYPE(h->callback, &PyFunction_Type) || Py_IS_TYPE(h->callback, &PyMethod_Type));
+    return h->callback != NULL
+           && (Py_IS_TYPE(h->callback, &PyFunction_Type) || Py_IS_TYPE(h->callback, &PyMethod_Type));
 }
 
 /* The context to enter: the handle's, or an empty one on trial that the handle keeps only if it did not stay empty. */
@@ -378,7 +392,8 @@ static int
 handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 {
     Handle *h = (Handle *)self;
-    loop_leave_task(loop); /* first: it may drop the last reference to a task, and what that drops may cancel this handle */
+    /* first: it may drop the last reference to a task, and what that drops may cancel this handle */
+    loop_leave_task(loop);
     if (h->flags & (HANDLE_CANCELLED | HANDLE_CANCELLING)) {
         handle_left_ring(self);
         return 0;
@@ -481,7 +496,8 @@ Handle_free(PyObject *self)
     Handle *h = (Handle *)self;
     struct state *st = h->loop->st;
     PyObject **slots = handle_slots(h), *loop = (PyObject *)h->loop;
-    for (uint32_t i = 0; i < h->n_slots; i++) { /* first, as asyncio's Handle lets go of its _args before its _callback */
+    /* first, as asyncio's Handle lets go of its _args before its _callback */
+    for (uint32_t i = 0; i < h->n_slots; i++) {
         Py_XDECREF(slots[i]);
     }
     Py_XDECREF(h->callback);
@@ -632,16 +648,19 @@ Handle_get_repr(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(h->flags & HANDLE_CANCELLED && h->callback != NULL ? h->callback : Py_None);
 }
 
-PyDoc_STRVAR(Handle_doc, "What call_soon, call_soon_threadsafe and add_reader schedule; isinstance of asyncio.Handle.\n\n"
-                         "Made by the loop, not by calling the type.  Source: asyncio.Handle.");
+PyDoc_STRVAR(Handle_doc,
+             "What call_soon, call_soon_threadsafe and add_reader schedule; isinstance of asyncio.Handle.\n\n"
+             "Made by the loop, not by calling the type.  Source: asyncio.Handle.");
 PyDoc_STRVAR(TimerHandle_doc, "What call_later and call_at return; isinstance of asyncio.TimerHandle.\n\n"
                               "Made by the loop, not by calling the type.  Source: asyncio.TimerHandle.");
 
 static PyMethodDef Handle_methods[] = {
-    {"cancel", Handle_cancel, METH_NOARGS, "cancel($self, /)\n--\n\nDo not run the callback; drop it and its arguments at once."},
+    {"cancel", Handle_cancel, METH_NOARGS,
+     "cancel($self, /)\n--\n\nDo not run the callback; drop it and its arguments at once."},
     {"cancelled", Handle_cancelled, METH_NOARGS, "cancelled($self, /)\n--\n\nTrue after cancel()."},
 #if COMPAT_HANDLE_GET_CONTEXT
-    {"get_context", Handle_get_context, METH_NOARGS, "get_context($self, /)\n--\n\nThe contextvars.Context the callback runs in."},
+    {"get_context", Handle_get_context, METH_NOARGS,
+     "get_context($self, /)\n--\n\nThe contextvars.Context the callback runs in."},
 #endif
     {"_run", Handle__run, METH_NOARGS, NULL},
     {"_repr_info", Handle__repr_info, METH_NOARGS, NULL},
@@ -666,22 +685,17 @@ static PyMemberDef Handle_members[] = {
 };
 
 static PyType_Slot Handle_slots[] = {
-    {Py_tp_doc, (void *)Handle_doc},
-    {Py_tp_traverse, Handle_traverse},
-    {Py_tp_clear, Handle_clear},
-    {Py_tp_dealloc, Handle_dealloc},
-    {Py_tp_repr, Handle_repr},
-    {Py_tp_methods, Handle_methods},
-    {Py_tp_getset, Handle_getset},
-    {Py_tp_members, Handle_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)Handle_doc}, {Py_tp_traverse, Handle_traverse}, {Py_tp_clear, Handle_clear},
+    {Py_tp_dealloc, Handle_dealloc}, {Py_tp_repr, Handle_repr},         {Py_tp_methods, Handle_methods},
+    {Py_tp_getset, Handle_getset},   {Py_tp_members, Handle_members},   {0, NULL},
 };
 
 static PyType_Spec Handle_spec = {
     .name = "asyncloop._asyncloop.Handle",
     .basicsize = sizeof(Handle),
     .itemsize = sizeof(PyObject *),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = Handle_slots,
 };
 
@@ -776,7 +790,8 @@ static PyType_Spec TimerHandle_spec = {
 static int
 handle_register(PyObject *module, struct state *st)
 {
-    if (COMPAT_THREADSAFE_HANDLE && state_import(&st->asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle") < 0) {
+    if (COMPAT_THREADSAFE_HANDLE
+        && state_import(&st->asyncio_ThreadSafeHandle, "asyncio.events", "_ThreadSafeHandle") < 0) {
         return -1;
     }
     st->timer_kinds[TIMER_KIND_HANDLE].on_due = TimerHandle_on_due;

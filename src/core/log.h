@@ -1,4 +1,5 @@
-/* core/log.h -- lines in asyncio's log: calls of a method of its logger, by name, as asyncio makes them.  0, or -1 with what that method raised. */
+/* core/log.h -- lines in asyncio's log: calls of a method of its logger, by name, as asyncio makes them.  0, or -1 with
+ * what that method raised. */
 #ifndef ASYNCLOOP_CORE_LOG_H
 #define ASYNCLOOP_CORE_LOG_H
 

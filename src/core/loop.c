@@ -23,7 +23,8 @@ enum {
     LOOP_CROWD = 1024,          /* with this many entries in the ring, a thread that pushes more */
     LOOP_PUSHES_PER_REST = 256, /* rests this often (a power of two) */
     LOOP_GATHERED_ENTRIES = 32,
-    LOOP_GATHERED_NS = 500 * 1000, /* the first of the writes that leave together waits no longer than this and one callback, */
+    /* the first of the writes that leave together waits no longer than this and one callback, */
+    LOOP_GATHERED_NS = 500 * 1000,
     LOOP_SLOW_ENTRY_NS = 250 * 1000, /* which should not have kept it waiting when it takes longer than this */
     LOOP_HASTY_ENTRIES = 100,
     LOOP_LONGEST_WAIT_S = 24 * 3600,
@@ -96,8 +97,9 @@ loop_wake(Loop *loop)
     }
 }
 
-/* asyncio's call_soon_threadsafe gives up the GIL each time (it sends a byte), so its loop gets a turn.  Ours does not: without a rest a few busy threads
- * would push more in their turns than the loop can run in its own, and timers would wait for ever longer passes. */
+/* asyncio's call_soon_threadsafe gives up the GIL each time (it sends a byte), so its loop gets a turn.  Ours does not:
+ * without a rest a few busy threads would push more in their turns than the loop can run in its own, and timers would
+ * wait for ever longer passes. */
 static COLD void
 loop_rest_pusher(Loop *loop)
 {
@@ -229,7 +231,8 @@ loop_leave_task_here(struct state *st)
     }
 }
 
-/* The last reference.  Types of ours and the interpreter's cannot be changed and look after what they hold, but for exceptions: their traceback has frames. */
+/* The last reference.  Types of ours and the interpreter's cannot be changed and look after what they hold, but for
+ * exceptions: their traceback has frames. */
 static inline void
 loop_leave_task_of_dying(Loop *loop, PyObject *object)
 {
@@ -297,7 +300,8 @@ loop_poll_soon(Loop *loop)
     loop->poll_soon = true;
 }
 
-/* While there is work other threads get the GIL now and then, and signals are looked at: Python code does both, but callbacks in C may be all there is. */
+/* While there is work other threads get the GIL now and then, and signals are looked at: Python code does both, but
+ * callbacks in C may be all there is. */
 static inline bool
 loop_must_yield(Loop *loop)
 {
@@ -335,13 +339,15 @@ loop_poll(Loop *loop)
     double timeout_s;
     loop_leave_task(loop);
     loop_notice_overrides(loop);
-    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) { /* written outside of an entry: a signal handler, a finalizer */
+    /* written outside of an entry: a signal handler, a finalizer */
+    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) {
         return -1;
     }
     if (loop_timeout(loop, &timeout_s) < 0) {
         return -1;
     }
-    if (loop->ready.n > 0 || loop->flush.first != NULL) { /* another thread while time() ran in Python: asleep was not set, nobody wakes us */
+    /* another thread while time() ran in Python: asleep was not set, nobody wakes us */
+    if (loop->ready.n > 0 || loop->flush.first != NULL) {
         timeout_s = 0;
     }
     int n;
@@ -353,7 +359,8 @@ loop_poll(Loop *loop)
     loop->poll_soon = false;
     loop->passes_to_yield = LOOP_PASSES_PER_YIELD;
     loop->yielded_coarse_ns = clock_coarse_ns();
-    if (UNLIKELY(PyErr_CheckSignals() < 0)) { /* what was seen is kept for the next run: a one-shot watch is not reported again */
+    /* what was seen is kept for the next run: a one-shot watch is not reported again */
+    if (UNLIKELY(PyErr_CheckSignals() < 0)) {
         PyObject *raised = compat_take_raised();
         if (n > 0 && watch_push_events(loop, n) < 0) {
             PyErr_WriteUnraisable((PyObject *)loop);
@@ -379,7 +386,8 @@ loop_glance(Loop *loop)
     return n > 0 ? watch_push_events(loop, n) : 0;
 }
 
-/* Events become ready entries.  With work to do, only events that are there already count; without, the loop waits for some. */
+/* Events become ready entries.  With work to do, only events that are there already count; without, the loop waits for
+ * some. */
 static inline int
 loop_hear(Loop *loop)
 {
@@ -409,7 +417,8 @@ loop_describe_entry(struct ready *e)
     return text;
 }
 
-/* Debug mode: the handle being run is where default_exception_handler looks for the place that scheduled what failed. Keeps a raised exception. */
+/* Debug mode: the handle being run is where default_exception_handler looks for the place that scheduled what failed.
+ * Keeps a raised exception. */
 static COLD void
 loop_show_current_handle(Loop *loop, PyObject *handle)
 {
@@ -455,7 +464,8 @@ loop_run_entry_timed(Loop *loop, struct ready *e)
     if (is_slow) {
         PyObject *what = loop_describe_entry(e);
         PyObject *seconds = what == NULL ? NULL : PyFloat_FromDouble(took);
-        if (seconds == NULL || log_line(loop->st, "warning", "(sOO)", "Executing %s took %.3f seconds", what, seconds) < 0) {
+        if (seconds == NULL
+            || log_line(loop->st, "warning", "(sOO)", "Executing %s took %.3f seconds", what, seconds) < 0) {
             PyErr_WriteUnraisable((PyObject *)loop);
         }
         Py_XDECREF(what);
@@ -495,7 +505,8 @@ loop_flush_in_pass(Loop *loop, bool is_last)
     return loop->flush.flush(loop);
 }
 
-/* Run the entries that are in the ring now.  An exception that leaves the loop keeps the rest for the next run, as on asyncio. */
+/* Run the entries that are in the ring now.  An exception that leaves the loop keeps the rest for the next run, as on
+ * asyncio. */
 static int
 loop_run_ready(Loop *loop)
 {
@@ -572,7 +583,8 @@ static COLD int
 loop_check_thread(Loop *loop)
 {
     if (loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident()) {
-        PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other than the current one");
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Non-thread-safe operation invoked on an event loop other than the current one");
         return -1;
     }
     return 0;
@@ -665,7 +677,8 @@ loop_finish(Loop *loop)
     struct state *st = loop->st;
     PyObject *raised = compat_take_raised();
     CHECK_INVARIANTS(timers_check(&loop->timers));
-    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) { /* written by a signal handler that ends the run, say */
+    /* written by a signal handler that ends the run, say */
+    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
     }
     loop_leave_task(loop);
@@ -687,7 +700,8 @@ loop_finish(Loop *loop)
         PyErr_WriteUnraisable((PyObject *)loop);
     }
     if (loop->saved_hooks[0] != NULL) {
-        PyObject *done = PyObject_CallFunctionObjArgs(st->set_asyncgen_hooks, loop->saved_hooks[0], loop->saved_hooks[1], NULL);
+        PyObject *done =
+            PyObject_CallFunctionObjArgs(st->set_asyncgen_hooks, loop->saved_hooks[0], loop->saved_hooks[1], NULL);
         if (done == NULL) {
             PyErr_WriteUnraisable((PyObject *)loop);
         }
@@ -765,8 +779,8 @@ loop_init(Loop *loop, struct state *st)
     return 0;
 }
 
-/* Some processors copy at half the speed to where the page's offset is a few bytes more than that of what is copied, which begins at 0 often (what the
- * kernel holds, and malloc's mappings at 16): this buffer is at neither. */
+/* Some processors copy at half the speed to where the page's offset is a few bytes more than that of what is copied,
+ * which begins at 0 often (what the kernel holds, and malloc's mappings at 16): this buffer is at neither. */
 enum { LOOP_READ_PAGE = 4096, LOOP_READ_OFFSET = 64 };
 
 static void
@@ -796,8 +810,8 @@ loop_release(Loop *loop)
     Py_CLEAR(loop->files);
 }
 
-/* glibc maps a large block anew each time, and pays for its pages each time, until one of that size was freed in full.  Large reads are shrunk before
- * they are freed, so it would never learn. */
+/* glibc maps a large block anew each time, and pays for its pages each time, until one of that size was freed in full.
+ * Large reads are shrunk before they are freed, so it would never learn. */
 static void
 loop_keep_large_blocks(void)
 {

@@ -86,7 +86,8 @@ state_clear(struct state *st)
     st->native_wakeup = NULL; /* what stands in for futures goes too */
     st->names_version = st->tasks_version = &st->names_unknown; /* they may be in what goes now */
     st->names_unknown = (st->names_seen > st->tasks_seen ? st->names_seen : st->tasks_seen) + 1;
-    for (struct task_link *link = st->foreign_tasks.first, *next; link != NULL; link = next) { /* they may outlive the list's head */
+    /* they may outlive the list's head */
+    for (struct task_link *link = st->foreign_tasks.first, *next; link != NULL; link = next) {
         next = link->next;
         *link = (struct task_link){NULL, NULL};
     }
@@ -108,7 +109,8 @@ state_clear(struct state *st)
 #undef CLEAR
 }
 
-/* The names go last: they are in no cycle, and code that runs while the rest is cleared still asks for attributes by them; and libssl's functions. */
+/* The names go last: they are in no cycle, and code that runs while the rest is cleared still asks for attributes by
+ * them; and libssl's functions. */
 static void
 state_free(struct state *st)
 {

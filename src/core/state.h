@@ -1,8 +1,10 @@
-/* core/state.h -- everything the module owns in one interpreter: its types, names, what it took from asyncio, free lists.
+/* core/state.h -- everything the module owns in one interpreter: its types, names, what it took from asyncio, free
+ * lists.
  *
- * Reached through the object at hand: a Loop carries it (loop->st); from any other object of ours state_of(self).  There is no writable static.
- * Each layer lists what it keeps here in its own state_list.h, which includes nothing; this file joins the lists, and is the only one that may look up.
- * Ownership: the module object owns the state; the state owns every reference in it.  Thread: under the GIL of its interpreter. */
+ * Reached through the object at hand: a Loop carries it (loop->st); from any other object of ours state_of(self). There
+ * is no writable static. Each layer lists what it keeps here in its own state_list.h, which includes nothing; this file
+ * joins the lists, and is the only one that may look up. Ownership: the module object owns the state; the state owns
+ * every reference in it.  Thread: under the GIL of its interpreter. */
 #ifndef ASYNCLOOP_CORE_STATE_H
 #define ASYNCLOOP_CORE_STATE_H
 
@@ -53,7 +55,8 @@
 #define CORE_TYPES(X) \
     X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle) X(Deferred)
 
-/* Free lists, linked through a field of the dead object (core/freelist.h), one per size class: FREELIST_NAME.  A Handle has 0 to 3 slots. */
+/* Free lists, linked through a field of the dead object (core/freelist.h), one per size class: FREELIST_NAME.  A Handle
+ * has 0 to 3 slots. */
 #define CORE_FREELISTS(X) \
     X(HANDLE_0) X(HANDLE_1) X(HANDLE_2) X(HANDLE_3) X(TIMER_0) X(TIMER_1) X(TIMER_2) X(TIMER_3)
 
@@ -89,7 +92,14 @@ typedef int (*ready_fn)(struct Loop *loop, PyObject *self, PyObject *arg);
 
 /* One of our classes and the class of asyncio's whose place it takes (core/twin.h). */
 enum { STATE_TWINS = 32 };
-enum twin_family { TWIN_CLOSED /* as immutable as asyncio's */, TWIN_TIMEOUT, TWIN_GROUP, TWIN_SYNC, TWIN_STREAMS, TWIN_FAMILIES };
+enum twin_family {
+    TWIN_CLOSED /* as immutable as asyncio's */,
+    TWIN_TIMEOUT,
+    TWIN_GROUP,
+    TWIN_SYNC,
+    TWIN_STREAMS,
+    TWIN_FAMILIES
+};
 struct twin {
     PyTypeObject *type, *native;
     const char *const *copied; /* the attributes that copy and pickle see (core/twin_copy.h), or NULL */
@@ -103,7 +113,9 @@ struct freelist {
 
 struct state {
 #define DECLARE(name) PyObject *name;
-    struct { STATE_STRINGS(DECLARE) } str;
+    struct {
+        STATE_STRINGS(DECLARE)
+    } str;
     STATE_OBJECTS(DECLARE)
 #undef DECLARE
 #define DECLARE(name, module, attribute) PyObject *name;
@@ -112,15 +124,18 @@ struct state {
 #define DECLARE(name) PyTypeObject *name##_type;
     STATE_TYPES(DECLARE)
 #undef DECLARE
-    PyObject *openssl; /* a capsule, None, or NULL (net/tls/openssl.h); there until the state is freed: loops have buffers to give back to libcrypto */
+    /* a capsule, None, or NULL (net/tls/openssl.h); there until the state is freed: loops have buffers to give back to
+     * libcrypto */
+    PyObject *openssl;
     struct freelist freelists[FREELIST_COUNT];
     struct twin twins[STATE_TWINS];
     uint32_t n_twins;
     bool twins_show_native; /* the twins and Functions say asyncio's __module__ (core/twin.h) */
-    bool twins_touched[TWIN_FAMILIES]; /* somebody has set an attribute of a class of that family: its methods may be others */
+    /* somebody has set an attribute of a class of that family: its methods may be others */
+    bool twins_touched[TWIN_FAMILIES];
     struct {
-        ready_fn on_due;   /* run as a ready entry (owner, NULL) */
-        size_t offset;     /* of the struct timer in the owner */
+        ready_fn on_due; /* run as a ready entry (owner, NULL) */
+        size_t offset; /* of the struct timer in the owner */
     } timer_kinds[TIMER_KIND_COUNT];
     struct {
         PyTypeObject *type; /* borrowed from the types above; NULL: free */
@@ -128,27 +143,33 @@ struct state {
     } sinks[STATE_SINKS_MAX];
     bool callback_source_takes_debug; /* asyncio's _format_callback_source differs between patch releases */
 #define DECLARE(name) bool name;
-    struct { STATE_TRAITS(DECLARE) } traits;
+    struct {
+        STATE_TRAITS(DECLARE)
+    } traits;
 #undef DECLARE
-    struct Loop *running;        /* own loops inside run_forever, linked by running_next; borrowed */
-    struct Loop *loops;          /* every live loop, linked by loops_next; borrowed */
-    struct {                     /* tasks whose loop is not ours; linked as in Loop.tasks */
+    struct Loop *running; /* own loops inside run_forever, linked by running_next; borrowed */
+    struct Loop *loops; /* every live loop, linked by loops_next; borrowed */
+    struct { /* tasks whose loop is not ours; linked as in Loop.tasks */
         struct task_link *first;
     } foreign_tasks;
-    uint64_t n_task_names;       /* Task-N */
+    uint64_t n_task_names; /* Task-N */
     ptrdiff_t tstate_task_offset; /* of the current task in the thread state; 0 when unknown (aiobridge) */
     ptrdiff_t tstate_loop_offset; /* of the running loop */
     const uint64_t *names_version; /* changes when a name of asyncio.events is bound anew (aiobridge) */
     const uint64_t *tasks_version; /* the same for asyncio.tasks; may be the same number */
-    uint64_t names_seen;           /* what it was when the names of the running loop were asyncio's own */
-    uint64_t tasks_seen;           /* what it was when asyncio.tasks.Task was asyncio's own class or ours */
-    uint64_t names_unknown;        /* the versions point here when nothing tells: never what was seen */
-    const PyMethodDef *native_wakeup; /* what asyncio's own tasks are woken with, once one was seen (task/future/callbacks.c); NULL: not yet */
-    PyObject *(*wakeup_argument_borrowed)(struct state *st, PyObject *future); /* what to give it for a future of any kind */
-    ptrdiff_t native_awaited_by_offset; /* of the field in asyncio's own Future; 0 when unknown (task/future/awaited_by.c) */
+    uint64_t names_seen; /* what it was when the names of the running loop were asyncio's own */
+    uint64_t tasks_seen; /* what it was when asyncio.tasks.Task was asyncio's own class or ours */
+    uint64_t names_unknown; /* the versions point here when nothing tells: never what was seen */
+    /* what asyncio's own tasks are woken with, once one was seen (task/future/callbacks.c); NULL: not yet */
+    const PyMethodDef *native_wakeup;
+    /* what to give it for a future of any kind */
+    PyObject *(*wakeup_argument_borrowed)(struct state *st, PyObject *future);
+    /* of the field in asyncio's own Future; 0 when unknown (task/future/awaited_by.c) */
+    ptrdiff_t native_awaited_by_offset;
 };
 
-/* Intrusive doubly linked list of unfinished tasks; embedded in Task. prev_next points at the pointer that points here; NULL when unlinked. */
+/* Intrusive doubly linked list of unfinished tasks; embedded in Task. prev_next points at the pointer that points here;
+ * NULL when unlinked. */
 struct task_link {
     struct task_link *next, **prev_next;
 };
@@ -160,6 +181,7 @@ static inline struct state *state_of_module(PyObject *module);
 static inline struct state *state_of(PyObject *self);
 
 /* Make a type from its spec and store it in *slot; register it in the module under its short name when public. */
-static int state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base, bool is_public) MUST_CHECK;
+static int state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base,
+                          bool is_public) MUST_CHECK;
 
 #endif

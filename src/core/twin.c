@@ -1,4 +1,5 @@
-/* core/twin.c -- the metaclass Twin: isinstance and issubclass of a twin, attributes that are set on one, and putting it in place. */
+/* core/twin.c -- the metaclass Twin: isinstance and issubclass of a twin, attributes that are set on one, and putting
+ * it in place. */
 #include "core/twin.h"
 
 #include "core/function.h"
@@ -42,7 +43,8 @@ twin_alloc(PyTypeObject *type)
 
 /* ---- the metaclass */
 
-/* The state behind a class of this metaclass, and its pair if it is a twin; NULL when the collector has taken the metaclass down already. */
+/* The state behind a class of this metaclass, and its pair if it is a twin; NULL when the collector has taken the
+ * metaclass down already. */
 static struct state *
 twin_state_of_class(PyObject *cls, struct twin **twin)
 {
@@ -95,7 +97,8 @@ Twin_subclasscheck(PyObject *cls, PyObject *other)
     struct twin *twin = NULL;
     struct state *st = twin_state_of_class(cls, &twin);
     if (PyType_Check(other)) {
-        if (twin != NULL ? twin_covers(twin, (PyTypeObject *)other) : PyType_IsSubtype((PyTypeObject *)other, (PyTypeObject *)cls)) {
+        if (twin != NULL ? twin_covers(twin, (PyTypeObject *)other)
+                         : PyType_IsSubtype((PyTypeObject *)other, (PyTypeObject *)cls)) {
             Py_RETURN_TRUE;
         }
         if (twin != NULL) {
@@ -106,19 +109,22 @@ Twin_subclasscheck(PyObject *cls, PyObject *other)
         PyObject *args[] = {cls, other};
         return PyObject_Vectorcall(st->abc_subclasscheck, args, 2, NULL);
     }
-    int is_subclass = PyObject_IsSubclass(other, twin == NULL ? (PyObject *)&PyBaseObject_Type : (PyObject *)twin->native);
+    int is_subclass =
+        PyObject_IsSubclass(other, twin == NULL ? (PyObject *)&PyBaseObject_Type : (PyObject *)twin->native);
     return is_subclass < 0 ? NULL : PyBool_FromLong(is_subclass); /* something with __bases__, or TypeError */
 }
 
-PyDoc_STRVAR(Twin_doc, "The metaclass of asyncloop's classes that take the place of asyncio's.\n\n"
-                       "isinstance and issubclass of such a class accept objects and subclasses of asyncio's class too.");
+PyDoc_STRVAR(Twin_doc,
+             "The metaclass of asyncloop's classes that take the place of asyncio's.\n\n"
+             "isinstance and issubclass of such a class accept objects and subclasses of asyncio's class too.");
 
 /* Of the special methods only these are called directly. */
 static bool
 twin_is_method_name(PyObject *name)
 {
     static const char *const special[] = {"__init__", "__new__", "__aenter__", "__aexit__"};
-    if (!PyUnicode_Check(name) || PyUnicode_GET_LENGTH(name) < 3 || PyUnicode_READ_CHAR(name, 0) != '_' || PyUnicode_READ_CHAR(name, 1) != '_') {
+    if (!PyUnicode_Check(name) || PyUnicode_GET_LENGTH(name) < 3 || PyUnicode_READ_CHAR(name, 0) != '_'
+        || PyUnicode_READ_CHAR(name, 1) != '_') {
         return true;
     }
     for (size_t i = 0; i < ARRAY_LENGTH(special); i++) {
@@ -129,7 +135,8 @@ twin_is_method_name(PyObject *name)
     return false;
 }
 
-/* A program may set a method of a class, as it may with asyncio's: who calls methods of twins directly looks at st->twins_touched. */
+/* A program may set a method of a class, as it may with asyncio's: who calls methods of twins directly looks at
+ * st->twins_touched. */
 static int
 Twin_setattro(PyObject *cls, PyObject *name, PyObject *value)
 {
@@ -161,7 +168,8 @@ static PyType_Spec Twin_spec = {
     .slots = Twin_slots,
 };
 
-/* Use ABCMeta's __new__: the one of protocols' metaclass refuses to combine Generic with a class that is not a protocol. */
+/* Use ABCMeta's __new__: the one of protocols' metaclass refuses to combine Generic with a class that is not a
+ * protocol. */
 static int
 twin_take_new(struct state *st, PyObject *abc_meta)
 {
@@ -178,14 +186,16 @@ twin_take_new(struct state *st, PyObject *abc_meta)
 static int
 twin_register(PyObject *module, struct state *st)
 {
-    PyObject *typing = PyImport_ImportModule("typing"), *abc = PyImport_ImportModule("abc"), *protocol = NULL, *abc_meta = NULL;
+    PyObject *typing = PyImport_ImportModule("typing"), *abc = PyImport_ImportModule("abc"), *protocol = NULL,
+             *abc_meta = NULL;
     int rc = -1;
     if (typing == NULL || abc == NULL || (protocol = PyObject_GetAttrString(typing, "Protocol")) == NULL
         || (abc_meta = PyObject_GetAttrString(abc, "ABCMeta")) == NULL) {
         goto end;
     }
     PyTypeObject *base = Py_TYPE(protocol);
-    if (!PyType_Check(abc_meta) || !PyType_IsSubtype(base, (PyTypeObject *)abc_meta) || base->tp_basicsize != PyType_Type.tp_basicsize) {
+    if (!PyType_Check(abc_meta) || !PyType_IsSubtype(base, (PyTypeObject *)abc_meta)
+        || base->tp_basicsize != PyType_Type.tp_basicsize) {
         PyErr_SetString(PyExc_ImportError, "typing.Protocol's metaclass is not what asyncloop knows");
         goto end;
     }
@@ -195,7 +205,8 @@ twin_register(PyObject *module, struct state *st)
         || (st->abc_subclasscheck = PyObject_GetAttrString(abc, "_abc_subclasscheck")) == NULL) {
         goto end;
     }
-    st->Twin_type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; /* as type has it; 3.11 hands it on to immutable types only */
+    /* as type has it; 3.11 hands it on to immutable types only */
+    st->Twin_type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
     rc = 0;
 end:
     Py_XDECREF(typing);
@@ -208,7 +219,8 @@ end:
 /* ---- adopting */
 
 static int
-twin_adopt(struct state *st, PyTypeObject *type, enum twin_family family, const char *module_name, const char *attribute)
+twin_adopt(struct state *st, PyTypeObject *type, enum twin_family family, const char *module_name,
+           const char *attribute)
 {
     if (st->n_twins == ARRAY_LENGTH(st->twins)) {
         PyErr_SetString(PyExc_SystemError, "STATE_TWINS is too small");
@@ -227,9 +239,11 @@ twin_adopt(struct state *st, PyTypeObject *type, enum twin_family family, const 
     }
     const char *dot = strrchr(type->tp_name, '.');
     if (dot != NULL && strchr(((PyTypeObject *)native)->tp_name, '.') == NULL) {
-        type->tp_name = dot + 1; /* texts of errors name a class written in Python without its module; __module__ is in its dict */
+        /* texts of errors name a class written in Python without its module; __module__ is in its dict */
+        type->tp_name = dot + 1;
     }
-    st->twins[st->n_twins++] = (struct twin){.type = (PyTypeObject *)Py_NewRef(type), .native = (PyTypeObject *)native, .family = (uint8_t)family};
+    st->twins[st->n_twins++] = (struct twin){
+        .type = (PyTypeObject *)Py_NewRef(type), .native = (PyTypeObject *)native, .family = (uint8_t)family};
     return 0;
 }
 
@@ -256,7 +270,8 @@ twin_finish(PyObject *module, struct state *st)
 {
     for (uint32_t i = 0; i < st->n_twins; i++) {
         struct twin *twin = &st->twins[i];
-        if (twin_set_metaclass(st, twin->type) < 0 || function_wrap_type(module, st, twin->type, (PyObject *)twin->native) < 0) {
+        if (twin_set_metaclass(st, twin->type) < 0
+            || function_wrap_type(module, st, twin->type, (PyObject *)twin->native) < 0) {
             return -1;
         }
     }
@@ -283,13 +298,15 @@ twin_show_native(struct state *st, bool is_shown)
     st->twins_show_native = is_shown;
     for (uint32_t i = 0; i < st->n_twins; i++) {
         struct twin *twin = &st->twins[i];
-        /* Future and Task are in asyncio's own C module, where nothing is rebound: they say the package, by which pickle finds them. */
-        PyObject *name = !is_shown                        ? PyUnicode_InternFromString("asyncloop")
+        /* Future and Task are in asyncio's own C module, where nothing is rebound: they say the package, by which
+         * pickle finds them. */
+        PyObject *name = !is_shown                     ? PyUnicode_InternFromString("asyncloop")
                          : twin->family == TWIN_CLOSED ? PyUnicode_InternFromString("asyncio")
-                                                          : PyObject_GetAttrString((PyObject *)twin->native, "__module__");
+                                                       : PyObject_GetAttrString((PyObject *)twin->native, "__module__");
         int rc = name == NULL ? -1 : PyDict_SetItemString(twin->type->tp_dict, "__module__", name);
         Py_XDECREF(name);
-        if (rc < 0 || twin_take_entry(twin->type, twin->native, "__firstlineno__", is_shown) < 0) { /* for inspect.getsource */
+        /* for inspect.getsource */
+        if (rc < 0 || twin_take_entry(twin->type, twin->native, "__firstlineno__", is_shown) < 0) {
             return -1;
         }
         PyType_Modified(twin->type);

@@ -18,7 +18,8 @@ twin_copied_as(struct state *st, PyTypeObject *type)
 
 /* ---- reading */
 
-/* The attribute of that name, by the twin's own descriptor, whatever a subclass has of that name: 1; 0: it is not set; -1. */
+/* The attribute of that name, by the twin's own descriptor, whatever a subclass has of that name: 1; 0: it is not set;
+ * -1. */
 static int
 twin_copy_attribute(PyObject *self, const struct twin *twin, const char *name, PyObject *dict)
 {
@@ -50,12 +51,14 @@ static PyObject *
 twin_copy_slots(PyObject *self)
 {
     PyObject *copyreg = PyImport_ImportModule("copyreg"), *slots = NULL;
-    PyObject *names = copyreg == NULL ? NULL : PyObject_CallMethod(copyreg, "_slotnames", "O", (PyObject *)Py_TYPE(self));
+    PyObject *names =
+        copyreg == NULL ? NULL : PyObject_CallMethod(copyreg, "_slotnames", "O", (PyObject *)Py_TYPE(self));
     PyObject *list = names == NULL ? NULL : PySequence_List(names);
     if (list != NULL && PyList_GET_SIZE(list) > 0 && (slots = PyDict_New()) != NULL) {
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
             PyObject *name = PyList_GET_ITEM(list, i), *value;
-            if (compat_get_optional_attr(self, name, &value) < 0 || (value != NULL && PyDict_SetItem(slots, name, value) < 0)) {
+            if (compat_get_optional_attr(self, name, &value) < 0
+                || (value != NULL && PyDict_SetItem(slots, name, value) < 0)) {
                 Py_XDECREF(value);
                 Py_CLEAR(slots);
                 break;
@@ -161,7 +164,8 @@ twin_setstate(PyObject *self, PyObject *state)
         state = PyTuple_GET_ITEM(state, 0);
     }
     int rc = rest == NULL || (state != Py_None && PyDict_Update(rest, state) < 0) ? -1 : 0;
-    for (const char *const *name = twin == NULL ? NULL : twin->copied; rc == 0 && name != NULL && *name != NULL; name++) {
+    for (const char *const *name = twin == NULL ? NULL : twin->copied; rc == 0 && name != NULL && *name != NULL;
+         name++) {
         rc = twin_take_attribute(self, twin, *name, rest);
     }
     rc = rc < 0 || twin_take_rest(self, rest) < 0 || twin_take_slots(self, slots) < 0 ? -1 : 0;
@@ -169,15 +173,17 @@ twin_setstate(PyObject *self, PyObject *state)
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* (copyreg.__newobj__, (cls,), …) with cls.__new__ in the place of the first: pickle takes __newobj__ only with the class that self.__class__ says, and an
- * object of ours says asyncio's.  Steals reduced. */
+/* (copyreg.__newobj__, (cls,), …) with cls.__new__ in the place of the first: pickle takes __newobj__ only with the
+ * class that self.__class__ says, and an object of ours says asyncio's.  Steals reduced. */
 static PyObject *
 twin_without_newobj(struct state *st, PyObject *self, PyObject *reduced)
 {
-    if (!PyTuple_Check(reduced) || PyTuple_GET_SIZE(reduced) == 0 || PyTuple_GET_ITEM(reduced, 0) != st->copyreg_newobj) {
+    if (!PyTuple_Check(reduced) || PyTuple_GET_SIZE(reduced) == 0
+        || PyTuple_GET_ITEM(reduced, 0) != st->copyreg_newobj) {
         return reduced;
     }
-    PyObject *list = PySequence_List(reduced), *new = list == NULL ? NULL : PyObject_GetAttr((PyObject *)Py_TYPE(self), st->str.__new__);
+    PyObject *list = PySequence_List(reduced),
+             *new = list == NULL ? NULL : PyObject_GetAttr((PyObject *)Py_TYPE(self), st->str.__new__);
     Py_CLEAR(reduced);
     if (new != NULL && PyList_SetItem(list, 0, new) == 0) {
         reduced = PyList_AsTuple(list);
@@ -195,7 +201,8 @@ twin_reduce_ex(PyObject *self, PyObject *protocol)
     if (number == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    PyObject *reduced = PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__reduce_ex__", "Ol", self, number < 2 ? 2 : number);
+    PyObject *reduced =
+        PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__reduce_ex__", "Ol", self, number < 2 ? 2 : number);
     return reduced == NULL || twin_find(st, Py_TYPE(self)) == NULL ? reduced : twin_without_newobj(st, self, reduced);
 }
 

@@ -50,7 +50,8 @@ watch_set_mask(Loop *loop, struct fd_slot *slot, uint32_t mask)
     slot->mask = mask;
 }
 
-/* Tell the poller what the slot wants now.  The number may have been closed and opened again since: the kernel's answer decides. */
+/* Tell the poller what the slot wants now.  The number may have been closed and opened again since: the kernel's answer
+ * decides. */
 static int
 watch_apply(Loop *loop, int fd)
 {

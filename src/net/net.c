@@ -77,8 +77,8 @@ net_ensure_fd_no_transport(PyObject *self, PyObject *file)
     int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
     Py_XDECREF(number);
     if (fd == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
-            PyErr_ExceptionMatches(PyExc_ValueError)) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError)
+            || PyErr_ExceptionMatches(PyExc_ValueError)) {
             PyErr_Clear();
             PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
         }
@@ -90,9 +90,11 @@ net_ensure_fd_no_transport(PyObject *self, PyObject *file)
     Py_RETURN_NONE;
 }
 
-ARGS_NAMED(Loop__ensure_fd_no_transport, net_ensure_fd_no_transport, "BaseSelectorEventLoop._ensure_fd_no_transport", "fd")
+ARGS_NAMED(Loop__ensure_fd_no_transport, net_ensure_fd_no_transport, "BaseSelectorEventLoop._ensure_fd_no_transport",
+           "fd")
 
-/* The context in which a connection's callbacks run: the given one, or a copy of the current one. 0 and *context is a slot, or -1. */
+/* The context in which a connection's callbacks run: the given one, or a copy of the current one. 0 and *context is a
+ * slot, or -1. */
 static int
 net_take_context(PyObject *given, PyObject **context)
 {
@@ -157,8 +159,10 @@ Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"sock", "protocol", "waiter", "extra", "server", "context", NULL};
     Loop *loop = (Loop *)self;
     struct state *st = loop->st;
-    PyObject *sock, *protocol, *waiter = Py_None, *extra = Py_None, *server = Py_None, *given = Py_None, *context = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$OOO:_make_socket_transport", (char **)names, &sock, &protocol, &waiter, &extra, &server, &given)) {
+    PyObject *sock, *protocol, *waiter = Py_None, *extra = Py_None, *server = Py_None, *given = Py_None,
+                               *context = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$OOO:_make_socket_transport", (char **)names, &sock, &protocol,
+                                     &waiter, &extra, &server, &given)) {
         return NULL;
     }
     if (server != Py_None && !PyObject_TypeCheck(server, st->Server_type)) {
@@ -166,7 +170,8 @@ Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int fd = python_socket_fd(st, sock);
-    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(given, &context) < 0) {
+    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0
+        || net_take_context(given, &context) < 0) {
         return NULL;
     }
     Transport *t = sock_transport_open(loop, fd, sock, protocol, context, waiter == Py_None ? NULL : waiter);
@@ -190,11 +195,13 @@ Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"sock", "protocol", "address", "waiter", "extra", NULL};
     Loop *loop = (Loop *)self;
     PyObject *sock, *protocol, *address = Py_None, *waiter = Py_None, *extra = Py_None, *context = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_datagram_transport", (char **)names, &sock, &protocol, &address, &waiter, &extra)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:_make_datagram_transport", (char **)names, &sock, &protocol,
+                                     &address, &waiter, &extra)) {
         return NULL;
     }
     int fd = python_socket_fd(loop->st, sock);
-    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0 || net_take_context(Py_None, &context) < 0) {
+    if (PyErr_Occurred() || transport_check_fd_free(loop, fd, sock) < 0 || loop_check_closed(loop) < 0
+        || net_take_context(Py_None, &context) < 0) {
         return NULL;
     }
     Transport *t = udp_open(loop, fd, sock, protocol, address, context, waiter == Py_None ? NULL : waiter);
@@ -218,22 +225,24 @@ static int
 net_register(PyObject *module, struct state *st)
 {
     PyObject *modes = NULL;
-    if (net_import(&st->TransportSocket, "asyncio.trsock", "TransportSocket") < 0 ||
-        net_import(&st->BufferedProtocol, "asyncio.protocols", "BufferedProtocol") < 0 ||
-        net_import(&st->asyncio_stream_transport, "asyncio.selector_events", "_SelectorSocketTransport") < 0 ||
-        net_import(&st->asyncio_read_pipe, "asyncio.unix_events", "_UnixReadPipeTransport") < 0 ||
-        net_import(&st->asyncio_write_pipe, "asyncio.unix_events", "_UnixWritePipeTransport") < 0 ||
-        net_import(&modes, "asyncio.constants", "_SendfileMode") < 0) {
+    if (net_import(&st->TransportSocket, "asyncio.trsock", "TransportSocket") < 0
+        || net_import(&st->BufferedProtocol, "asyncio.protocols", "BufferedProtocol") < 0
+        || net_import(&st->asyncio_stream_transport, "asyncio.selector_events", "_SelectorSocketTransport") < 0
+        || net_import(&st->asyncio_read_pipe, "asyncio.unix_events", "_UnixReadPipeTransport") < 0
+        || net_import(&st->asyncio_write_pipe, "asyncio.unix_events", "_UnixWritePipeTransport") < 0
+        || net_import(&modes, "asyncio.constants", "_SendfileMode") < 0) {
         return -1;
     }
     st->sendfile_mode = PyObject_GetAttrString(modes, "TRY_NATIVE");
     st->sendfile_fallback = PyObject_GetAttrString(modes, "FALLBACK");
     Py_DECREF(modes);
-    if (st->sendfile_mode == NULL || st->sendfile_fallback == NULL || python_socket_register(st) < 0 || fdtable_register(st) < 0) {
+    if (st->sendfile_mode == NULL || st->sendfile_fallback == NULL || python_socket_register(st) < 0
+        || fdtable_register(st) < 0) {
         return -1;
     }
-    if (transport_register(module, st) < 0 || server_register(module, st) < 0 || listener_register(module, st) < 0 || process_register(module, st) < 0 ||
-        pipe_register(module, st) < 0 || udp_register(module, st) < 0 || tls_register(module, st) < 0) {
+    if (transport_register(module, st) < 0 || server_register(module, st) < 0 || listener_register(module, st) < 0
+        || process_register(module, st) < 0 || pipe_register(module, st) < 0 || udp_register(module, st) < 0
+        || tls_register(module, st) < 0) {
         return -1;
     }
     if (sock_ops_register(module, st) < 0) {

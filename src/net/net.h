@@ -21,7 +21,8 @@ static void net_loop_free(Loop *loop);
 /* Send what waits for the end of a pass or a burst, at once.  0, or -1 with SystemExit or KeyboardInterrupt set. */
 static int net_send_all(Loop *loop) MUST_CHECK;
 
-static PyObject *Loop__ensure_fd_no_transport(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
+static PyObject *Loop__ensure_fd_no_transport(PyObject *self, PyObject *const *args, Py_ssize_t n_args,
+                                              PyObject *kwnames);
 static PyObject *Loop__make_socket_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 static PyObject *Loop__make_datagram_transport(PyObject *self, PyObject *args, PyObject *kwargs);
 

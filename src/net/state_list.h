@@ -1,4 +1,5 @@
-/* net/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append where you need one. */
+/* net/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append
+ * where you need one. */
 #ifndef ASYNCLOOP_NET_STATE_LIST_H
 #define ASYNCLOOP_NET_STATE_LIST_H
 

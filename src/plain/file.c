@@ -13,10 +13,10 @@ file_kind(int fd)
     if (fstat(fd, &status) < 0) {
         return -errno;
     }
-    return S_ISFIFO(status.st_mode) ? FILE_PIPE
+    return S_ISFIFO(status.st_mode)   ? FILE_PIPE
            : S_ISSOCK(status.st_mode) ? FILE_SOCKET
-           : S_ISCHR(status.st_mode) ? FILE_CHARACTER_DEVICE
-                                     : FILE_OTHER;
+           : S_ISCHR(status.st_mode)  ? FILE_CHARACTER_DEVICE
+                                      : FILE_OTHER;
 }
 
 static int

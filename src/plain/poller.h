@@ -1,8 +1,8 @@
 /* plain/poller.h -- waiting for file descriptors: the contract; poller_epoll.c fulfils it on Linux.
  *
- * A registration is (fd, mask, tag): the 32-bit tag comes back with each event, so that a caller can tell an event of a file descriptor's
- * earlier life from one of the present.  Level-triggered; with POLLER_ONESHOT an event disarms the registration until poller_rearm.
- * Errors: -errno.  Thread: the loop's own; poller_wait may run without the GIL. */
+ * A registration is (fd, mask, tag): the 32-bit tag comes back with each event, so that a caller can tell an event of a
+ * file descriptor's earlier life from one of the present.  Level-triggered; with POLLER_ONESHOT an event disarms the
+ * registration until poller_rearm. Errors: -errno.  Thread: the loop's own; poller_wait may run without the GIL. */
 #ifndef ASYNCLOOP_PLAIN_POLLER_H
 #define ASYNCLOOP_PLAIN_POLLER_H
 
@@ -34,7 +34,8 @@ static int poller_add(struct poller *p, int fd, uint32_t mask, uint32_t tag) MUS
 static int poller_change(struct poller *p, int fd, uint32_t mask, uint32_t tag) MUST_CHECK;
 static int poller_remove(struct poller *p, int fd) MUST_CHECK;
 
-/* Number of events in p->events, 0 after the timeout, -EINTR after a signal.  timeout_s: seconds, 0 returns at once, POLLER_FOREVER. */
+/* Number of events in p->events, 0 after the timeout, -EINTR after a signal.  timeout_s: seconds, 0 returns at once,
+ * POLLER_FOREVER. */
 static int poller_wait(struct poller *p, double timeout_s) MUST_CHECK;
 static inline int poller_event_fd(const struct epoll_event *e);
 static inline uint32_t poller_event_tag(const struct epoll_event *e);

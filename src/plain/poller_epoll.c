@@ -1,7 +1,8 @@
 /* plain/poller_epoll.c -- the poller on Linux.
  *
- * epoll_pwait2 (Linux 5.11) takes nanoseconds; it is called by number because old C libraries do not wrap it.  Where the kernel lacks it,
- * epoll_wait gets milliseconds rounded up, so that no timer is early and the loop does not spin through the last one. */
+ * epoll_pwait2 (Linux 5.11) takes nanoseconds; it is called by number because old C libraries do not wrap it.  Where
+ * the kernel lacks it, epoll_wait gets milliseconds rounded up, so that no timer is early and the loop does not spin
+ * through the last one. */
 #include "plain/poller.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@
 #  define SYS_epoll_pwait2 441 /* the same on every architecture: it came after the tables were unified */
 #endif
 
-/* The kernel's struct __kernel_timespec, which the system call takes on every architecture; the C library's struct timespec is half as wide on many of 32 bits. */
+/* The kernel's struct __kernel_timespec, which the system call takes on every architecture; the C library's struct
+ * timespec is half as wide on many of 32 bits. */
 struct poller_timespec {
     int64_t tv_sec, tv_nsec;
 };

@@ -11,9 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The two calls that are made for every message, without the C library's wrapper: before glibc 2.41 each costs two locked instructions there in a process
- * with threads, so that pthread_cancel() could end it.  The wrapper it is on 32 bits, where not every kernel has these numbers, and for the sanitizer,
- * which looks at the buffers there. */
+/* The two calls that are made for every message, without the C library's wrapper: before glibc 2.41 each costs two
+ * locked instructions there in a process with threads, so that pthread_cancel() could end it.  The wrapper it is on 32
+ * bits, where not every kernel has these numbers, and for the sanitizer, which looks at the buffers there. */
 #if __SIZEOF_POINTER__ == 8 && !defined(__SANITIZE_ADDRESS__)
 #  define SOCK_SYSCALL(name, ...) syscall(SYS_##name, __VA_ARGS__)
 #else

@@ -1,7 +1,7 @@
 /* plain/sock.h -- thin wrappers of the socket system calls.
  *
- * Nothing here blocks, whatever the descriptor's flags say: data calls pass MSG_DONTWAIT.  A peer that has gone never raises SIGPIPE.
- * Interrupted calls are repeated.  Errors: -errno.  No state; any thread. */
+ * Nothing here blocks, whatever the descriptor's flags say: data calls pass MSG_DONTWAIT.  A peer that has gone never
+ * raises SIGPIPE. Interrupted calls are repeated.  Errors: -errno.  No state; any thread. */
 #ifndef ASYNCLOOP_PLAIN_SOCK_H
 #define ASYNCLOOP_PLAIN_SOCK_H
 
@@ -16,17 +16,19 @@
 
 #define SOCK_IOV_MAX 1024 /* Linux' UIO_MAXIOV */
 #ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103 /* Linux 4.18 */
+#  define UDP_SEGMENT 103 /* Linux 4.18 */
 #endif
 
 static inline bool sock_would_block(ssize_t result); /* -EAGAIN in either spelling */
 
 static inline ssize_t sock_recv(int fd, void *buffer, size_t n_bytes) MUST_CHECK;
 static inline ssize_t sock_send(int fd, const void *data, size_t n_bytes) MUST_CHECK;
-static inline ssize_t sock_sendv(int fd, const struct iovec *iov, int n_iov) MUST_CHECK; /* 1 <= n_iov <= SOCK_IOV_MAX */
+/* 1 <= n_iov <= SOCK_IOV_MAX */
+static inline ssize_t sock_sendv(int fd, const struct iovec *iov, int n_iov) MUST_CHECK;
 
 /* One datagram; *n_address: in capacity, out size (0: the sender has no name). */
-static inline ssize_t sock_recvfrom(int fd, void *buffer, size_t n_bytes, struct sockaddr_storage *address, socklen_t *n_address) MUST_CHECK;
+static inline ssize_t sock_recvfrom(int fd, void *buffer, size_t n_bytes, struct sockaddr_storage *address,
+                                    socklen_t *n_address) MUST_CHECK;
 static inline ssize_t sock_sendto(int fd, const void *data, size_t n_bytes, const struct sockaddr_storage *address,
                                   socklen_t n_address) MUST_CHECK;
 

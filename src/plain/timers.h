@@ -1,10 +1,10 @@
 /* plain/timers.h -- deadlines of one loop, earliest first.
  *
  * 4-ary min-heap of pointers to timers embedded in their owners (sleeps, TimerHandles).
- * Invariants (timers_check): heap[i]->pos == i; no child is earlier than its parent; an idle timer has pos == TIMER_IDLE.
- * Equal deadlines keep the order they were pushed in (seq, compared modulo 2^32).
- * Owns nothing: an owner keeps itself alive while scheduled.  Units: seconds of the loop's clock.
- * Errors: -ENOMEM.  Thread: the loop's own.  Used by core/loop.c, core/handle.c, task/wait/sleep.c. */
+ * Invariants (timers_check): heap[i]->pos == i; no child is earlier than its parent; an idle timer has pos ==
+ * TIMER_IDLE. Equal deadlines keep the order they were pushed in (seq, compared modulo 2^32). Owns nothing: an owner
+ * keeps itself alive while scheduled.  Units: seconds of the loop's clock. Errors: -ENOMEM.  Thread: the loop's own.
+ * Used by core/loop.c, core/handle.c, task/wait/sleep.c. */
 #ifndef ASYNCLOOP_PLAIN_TIMERS_H
 #define ASYNCLOOP_PLAIN_TIMERS_H
 
@@ -37,7 +37,8 @@ static inline bool timer_is_scheduled(const struct timer *t);
 static int timers_push(struct timers *ts, struct timer *t, double when) MUST_CHECK; /* t must be idle */
 static void timers_remove(struct timers *ts, struct timer *t);                      /* t must be scheduled */
 static inline struct timer *timers_first(const struct timers *ts);                  /* NULL when empty */
-static struct timer *timers_pop_due(struct timers *ts, double now);                 /* the first with when <= now, or NULL */
+/* the first with when <= now, or NULL */
+static struct timer *timers_pop_due(struct timers *ts, double now);
 static void timers_check(const struct timers *ts);
 
 #endif

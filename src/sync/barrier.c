@@ -75,7 +75,9 @@ barrier_take_lock(Coro *c, Barrier *b, struct state *st)
     if (LIKELY(condition_is_plain(st, b->condition))) {
         PyObject *lock = Py_NewRef(((Condition *)b->condition)->lock);
         int is_taken = lock_try((Lock *)lock, st);
-        PySendResult status = is_taken > 0 ? PYGEN_RETURN : is_taken < 0 ? PYGEN_ERROR : coro_wait(c, lock_acquire(lock, st));
+        PySendResult status = is_taken > 0   ? PYGEN_RETURN
+                              : is_taken < 0 ? PYGEN_ERROR
+                                             : coro_wait(c, lock_acquire(lock, st));
         Py_DECREF(lock);
         return status;
     }
@@ -110,7 +112,12 @@ barrier_release_lock(Barrier *b, struct state *st, PyObject *value, PyObject **r
 
 /* ---- wait() */
 
-enum { BARRIER_BEGINS, BARRIER_TAKES_LOCK, BARRIER_BLOCKED /* until it fills again */, BARRIER_WAITS /* for the others */ };
+enum {
+    BARRIER_BEGINS,
+    BARRIER_TAKES_LOCK,
+    BARRIER_BLOCKED /* until it fills again */,
+    BARRIER_WAITS /* for the others */
+};
 
 /* It leaves the barrier, with its index or the raised exception (has_raised). */
 static PySendResult
@@ -319,7 +326,9 @@ Barrier_init(PyObject *self, PyObject *args, PyObject *kwargs)
     Barrier *b = (Barrier *)self;
     struct state *st = state_of(self);
     PyObject *parties, *one = PyLong_FromLong(1);
-    int is_small = one == NULL || args_bind_tuple(&signature, args, kwargs, &parties) < 0 ? -1 : PyObject_RichCompareBool(parties, one, Py_LT);
+    int is_small = one == NULL || args_bind_tuple(&signature, args, kwargs, &parties) < 0
+                       ? -1
+                       : PyObject_RichCompareBool(parties, one, Py_LT);
     Py_XDECREF(one);
     if (is_small != 0) {
         if (is_small > 0) {
@@ -347,7 +356,8 @@ Barrier_get_parties(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 Barrier_get_n_waiting(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromSsize_t(barrier_is((Barrier *)self, state_of(self), BARRIER_FILLING) ? ((Barrier *)self)->count : 0);
+    return PyLong_FromSsize_t(barrier_is((Barrier *)self, state_of(self), BARRIER_FILLING) ? ((Barrier *)self)->count
+                                                                                           : 0);
 }
 
 static PyObject *
@@ -406,7 +416,8 @@ static PyObject *
 Barrier_repr(PyObject *self)
 {
     struct state *st = state_of(self);
-    PyObject *shown = PyObject_GetAttrString(self, "_state"), *broken = NULL, *waiting = NULL, *parties = NULL, *extra = NULL;
+    PyObject *shown = PyObject_GetAttrString(self, "_state"), *broken = NULL, *waiting = NULL, *parties = NULL,
+             *extra = NULL;
     if (shown == NULL) {
         return NULL;
     }
@@ -446,10 +457,12 @@ Barrier_clear(PyObject *self)
     return 0;
 }
 
-PyDoc_STRVAR(Barrier_doc, "Barrier(parties)\n--\n\n"
-                          "Tasks wait at it until there are parties of them; then all go on: `async with barrier:`, or await wait().\n\n"
-                          "wait() returns the task's number, 0 to parties - 1.  BrokenBarrierError after abort() or reset().\n"
-                          "Source: asyncio.Barrier.  Differs: a subclass cannot override _block, _release, _wait and _exit.");
+PyDoc_STRVAR(
+    Barrier_doc,
+    "Barrier(parties)\n--\n\n"
+    "Tasks wait at it until there are parties of them; then all go on: `async with barrier:`, or await wait().\n\n"
+    "wait() returns the task's number, 0 to parties - 1.  BrokenBarrierError after abort() or reset().\n"
+    "Source: asyncio.Barrier.  Differs: a subclass cannot override _block, _release, _wait and _exit.");
 
 static PyMethodDef Barrier_methods[] = {
     BOUND_METHODS,
@@ -459,7 +472,8 @@ static PyMethodDef Barrier_methods[] = {
 static const struct coro_function barrier_functions[] = {
     {"Barrier.wait", Barrier_wait, "wait(self)\n--\n\nWait for the others; returns this task's number."},
     {"Barrier.reset", Barrier_reset, "reset(self)\n--\n\nAs it was at first; those who wait get BrokenBarrierError."},
-    {"Barrier.abort", Barrier_abort, "abort(self)\n--\n\nBreak it: those who wait, and will wait, get BrokenBarrierError."},
+    {"Barrier.abort", Barrier_abort,
+     "abort(self)\n--\n\nBreak it: those who wait, and will wait, get BrokenBarrierError."},
     {"Barrier.__aenter__", Barrier_aenter, "__aenter__(self)\n--\n\nwait()"},
     {"Barrier.__aexit__", Barrier_aexit, "__aexit__(self, *args)\n--\n\nDoes nothing."},
     {NULL},
@@ -527,7 +541,8 @@ barrier_find_states(struct state *st)
 static int
 barrier_register(PyObject *module, struct state *st)
 {
-    if (barrier_find_states(st) < 0 || future_import(&st->BrokenBarrierError, "asyncio.exceptions", "BrokenBarrierError") < 0
+    if (barrier_find_states(st) < 0
+        || future_import(&st->BrokenBarrierError, "asyncio.exceptions", "BrokenBarrierError") < 0
         || state_add_type(module, &st->Barrier_type, &Barrier_spec, NULL, true) < 0
         || coro_function_add_to_type(module, st, st->Barrier_type, barrier_functions) < 0) {
         return -1;

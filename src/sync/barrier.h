@@ -5,7 +5,8 @@
  *        \--abort()--> BROKEN --reset()--> as above
  *
  * Built on a Condition, whose lock is held while anything changes; the states are asyncio's own enum members.
- * The private steps (_block, _release, _wait, _exit) of asyncio's class are part of wait() here; a subclass cannot override them.  Thread: the loop's. */
+ * The private steps (_block, _release, _wait, _exit) of asyncio's class are part of wait() here; a subclass cannot
+ * override them.  Thread: the loop's. */
 #ifndef ASYNCLOOP_SYNC_BARRIER_H
 #define ASYNCLOOP_SYNC_BARRIER_H
 

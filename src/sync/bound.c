@@ -38,13 +38,15 @@ static inline PyObject *
 bound_new_waiter(Bound *b, struct state *st)
 {
     Loop *own = loop_running_borrowed(st);
-    if (LIKELY(own != NULL && (b->loop == (PyObject *)own || b->loop == NULL) && !(own->overrides & LOOP_OWN_CREATE_FUTURE))) {
+    if (LIKELY(own != NULL && (b->loop == (PyObject *)own || b->loop == NULL)
+               && !(own->overrides & LOOP_OWN_CREATE_FUTURE))) {
         if (UNLIKELY(b->loop == NULL)) {
             b->loop = Py_NewRef(own);
         }
         return future_new(own);
     }
-    PyObject *loop = bound_loop(b, st), *future = loop == NULL ? NULL : PyObject_CallMethodNoArgs(loop, st->str.create_future);
+    PyObject *loop = bound_loop(b, st),
+             *future = loop == NULL ? NULL : PyObject_CallMethodNoArgs(loop, st->str.create_future);
     Py_XDECREF(loop);
     return future;
 }
@@ -54,7 +56,8 @@ bound_new_waiter(Bound *b, struct state *st)
 static inline PySendResult
 bound_wait_for(Coro *c, struct state *st, PyObject **deque, PyObject *future)
 {
-    if ((UNLIKELY(*deque == NULL) && (*deque = deque_new(st)) == NULL) || UNLIKELY(deque_append(st, *deque, future) < 0)) {
+    if ((UNLIKELY(*deque == NULL) && (*deque = deque_new(st)) == NULL)
+        || UNLIKELY(deque_append(st, *deque, future) < 0)) {
         Py_DECREF(future);
         return PYGEN_ERROR;
     }
@@ -217,8 +220,10 @@ bound_repr(Bound *b, struct state *st, PyObject *extra)
     PyObject *plain = extra == NULL ? NULL : PyBaseObject_Type.tp_repr((PyObject *)b), *inner = NULL, *result = NULL;
     int has_waiters = plain == NULL ? -1 : deque_is_true(st, b->waiters);
     Py_ssize_t n = has_waiters <= 0 ? 0 : deque_length(st, b->waiters);
-    if (has_waiters >= 0 && n >= 0 && (inner = PyUnicode_Substring(plain, 1, PyUnicode_GET_LENGTH(plain) - 1)) != NULL) {
-        result = has_waiters ? PyUnicode_FromFormat("<%U [%U, waiters:%zd]>", inner, extra, n) : PyUnicode_FromFormat("<%U [%U]>", inner, extra);
+    if (has_waiters >= 0 && n >= 0
+        && (inner = PyUnicode_Substring(plain, 1, PyUnicode_GET_LENGTH(plain) - 1)) != NULL) {
+        result = has_waiters ? PyUnicode_FromFormat("<%U [%U, waiters:%zd]>", inner, extra, n)
+                             : PyUnicode_FromFormat("<%U [%U]>", inner, extra);
     }
     Py_XDECREF(plain);
     Py_XDECREF(inner);

@@ -1,12 +1,14 @@
 /* sync/bound.h -- Bound: what every lock, event and queue begins with: the loop it is bound to, and its waiters.
  *
  * The loop is that of the first who had to wait; a waiter on another one is refused (asyncio.mixins._LoopBoundMixin).
- * A waiter is a future in a deque (sync/deque.h): of ours on our loops, whatever create_future() gives elsewhere.  Who waits takes its future out of the
- * deque itself when it goes on, as in asyncio; who wakes it finishes the future and leaves it there.  Wake-up order is the order of the deque.
- * In a coroutine (task/coro/coro.h) the future is in slots[BOUND_WAITER] from bound_wait to bound_end_wait.
+ * A waiter is a future in a deque (sync/deque.h): of ours on our loops, whatever create_future() gives elsewhere.  Who
+ * waits takes its future out of the deque itself when it goes on, as in asyncio; who wakes it finishes the future and
+ * leaves it there.  Wake-up order is the order of the deque. In a coroutine (task/coro/coro.h) the future is in
+ * slots[BOUND_WAITER] from bound_wait to bound_end_wait.
  *
- * loop == NULL is None in Python; waiters == NULL: none were needed yet.  A dict may be there for any object, so what a user has put on an instance counts:
- * bound_is_plain says that nothing of the class is overridden.  Errors: 0/-1 with the exception set.  Thread: the loop's. */
+ * loop == NULL is None in Python; waiters == NULL: none were needed yet.  A dict may be there for any object, so what a
+ * user has put on an instance counts: bound_is_plain says that nothing of the class is overridden.  Errors: 0/-1 with
+ * the exception set.  Thread: the loop's. */
 #ifndef ASYNCLOOP_SYNC_BOUND_H
 #define ASYNCLOOP_SYNC_BOUND_H
 
@@ -25,18 +27,20 @@ typedef struct {
 
 enum { BOUND_WAITER = 0 /* slot of the coroutine's own future */ };
 
-/* An object of exactly this type, nothing overridden on it, and no twin's class changed by anybody: its methods are known. */
+/* An object of exactly this type, nothing overridden on it, and no twin's class changed by anybody: its methods are
+ * known. */
 static inline bool bound_is_plain(struct state *st, PyObject *self, PyTypeObject *exact);
 
 /* self._get_loop().create_future(). New reference. */
 static inline PyObject *bound_new_waiter(Bound *b, struct state *st);
 
-/* A new waiter at the end of *deque (made if need be), awaited by c.  The result is for the step to return, but PYGEN_ERROR with slots[BOUND_WAITER] set is
- * an exception of the await itself, inside its `try`. */
+/* A new waiter at the end of *deque (made if need be), awaited by c.  The result is for the step to return, but
+ * PYGEN_ERROR with slots[BOUND_WAITER] set is an exception of the await itself, inside its `try`. */
 static inline PySendResult bound_wait(Coro *c, struct state *st, Bound *b, PyObject **deque);
 /* The same with a future made before (stolen). */
 static inline PySendResult bound_wait_for(Coro *c, struct state *st, PyObject **deque, PyObject *future);
-/* `finally: deque.remove(fut)`: with an exception raised (has_raised) it stays raised, or a new one with it as its context. -1: the new one. */
+/* `finally: deque.remove(fut)`: with an exception raised (has_raised) it stays raised, or a new one with it as its
+ * context. -1: the new one. */
 static inline int bound_end_wait(Coro *c, struct state *st, PyObject **deque, bool has_raised) MUST_CHECK;
 
 /* ---- waiters: futures of any kind */

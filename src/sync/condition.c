@@ -12,13 +12,15 @@ static inline bool
 condition_is_plain(struct state *st, PyObject *object)
 {
     Condition *cond = (Condition *)object;
-    return bound_is_plain(st, object, st->Condition_type) && !cond->methods_set && cond->lock != NULL && lock_is_plain(st, cond->lock);
+    return bound_is_plain(st, object, st->Condition_type) && !cond->methods_set && cond->lock != NULL
+           && lock_is_plain(st, cond->lock);
 }
 
 static inline int
 condition_is_locked(Condition *cond, struct state *st)
 {
-    return LIKELY(condition_is_plain(st, (PyObject *)cond)) ? ((Lock *)cond->lock)->is_locked : ask_method((PyObject *)cond, st->str.locked);
+    return LIKELY(condition_is_plain(st, (PyObject *)cond)) ? ((Lock *)cond->lock)->is_locked
+                                                            : ask_method((PyObject *)cond, st->str.locked);
 }
 
 static inline int
@@ -39,7 +41,9 @@ condition_acquire(Coro *c, Condition *cond, struct state *st)
     if (LIKELY(condition_is_plain(st, (PyObject *)cond))) {
         PyObject *lock = Py_NewRef(cond->lock); /* foreign waiters may run anything */
         int is_taken = lock_try((Lock *)lock, st);
-        PySendResult status = is_taken > 0 ? PYGEN_RETURN : is_taken < 0 ? PYGEN_ERROR : coro_wait(c, lock_acquire(lock, st));
+        PySendResult status = is_taken > 0   ? PYGEN_RETURN
+                              : is_taken < 0 ? PYGEN_ERROR
+                                             : coro_wait(c, lock_acquire(lock, st));
         Py_DECREF(lock);
         return status;
     }
@@ -57,7 +61,10 @@ condition_notify(Condition *cond, struct state *st, Py_ssize_t n)
 
 /* ---- wait() */
 
-enum { CONDITION_OUTCOME = 1, /* what the wait itself raised */ CONDITION_CANCELLED /* the last CancelledError while taking the lock */ };
+enum {
+    CONDITION_OUTCOME = 1,
+    /* what the wait itself raised */ CONDITION_CANCELLED /* the last CancelledError while taking the lock */
+};
 enum { CONDITION_BEGINS, CONDITION_WAITS, CONDITION_TAKES_LOCK };
 
 /* The lock is ours again, or (has_raised) could not be had: what wait() ends with. */
@@ -225,7 +232,9 @@ Condition_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 static inline PyObject *
 condition_method_name(struct state *st, int method)
 {
-    return method == CONDITION_LOCKED ? st->str.locked : method == CONDITION_ACQUIRE ? st->str.acquire : st->str.release;
+    return method == CONDITION_LOCKED    ? st->str.locked
+           : method == CONDITION_ACQUIRE ? st->str.acquire
+                                         : st->str.release;
 }
 
 static PyObject *
@@ -305,7 +314,9 @@ Condition_wait_for(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyO
     static const char *const names[] = {"predicate"};
     static const struct args_signature signature = {"Condition.wait_for", names, 1, 1, 1, true};
     PyObject *predicate;
-    Coro *c = args_bind(&signature, args, n_args, kwnames, &predicate) < 0 ? NULL : coro_new(state_of(self), &condition_wait_for_kind, self);
+    Coro *c = args_bind(&signature, args, n_args, kwnames, &predicate) < 0
+                  ? NULL
+                  : coro_new(state_of(self), &condition_wait_for_kind, self);
     if (c != NULL) {
         c->slots[CONDITION_PREDICATE] = Py_NewRef(predicate);
     }
@@ -346,7 +357,8 @@ static PyObject *
 condition_notify_object(Condition *cond, struct state *st, PyObject *n)
 {
     Py_ssize_t count = 1, n_waiters = deque_length(st, cond->bound.waiters);
-    if (n_waiters < 0 || (n != NULL && condition_count(n, n_waiters, &count) < 0) || condition_notify(cond, st, count) < 0) {
+    if (n_waiters < 0 || (n != NULL && condition_count(n, n_waiters, &count) < 0)
+        || condition_notify(cond, st, count) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -380,9 +392,12 @@ Condition_notify_all(PyObject *self, PyObject *Py_UNUSED(none))
         return NULL;
     }
     if (LIKELY(bound_is_plain(st, self, st->Condition_type))) {
-        return condition_check_notify((Condition *)self, st) < 0 || condition_notify((Condition *)self, st, n) < 0 ? NULL : Py_NewRef(Py_None);
+        return condition_check_notify((Condition *)self, st) < 0 || condition_notify((Condition *)self, st, n) < 0
+                   ? NULL
+                   : Py_NewRef(Py_None);
     }
-    PyObject *count = PyLong_FromSsize_t(n), *done = count == NULL ? NULL : PyObject_CallMethodOneArg(self, st->str.notify, count);
+    PyObject *count = PyLong_FromSsize_t(n),
+             *done = count == NULL ? NULL : PyObject_CallMethodOneArg(self, st->str.notify, count);
     Py_XDECREF(count);
     Py_XDECREF(done);
     return done == NULL ? NULL : Py_NewRef(Py_None);
@@ -393,7 +408,8 @@ Condition_repr(PyObject *self)
 {
     struct state *st = state_of(self);
     int is_locked = condition_is_locked((Condition *)self, st);
-    return is_locked < 0 ? NULL : bound_repr((Bound *)self, st, PyUnicode_FromString(is_locked ? "locked" : "unlocked"));
+    return is_locked < 0 ? NULL
+                         : bound_repr((Bound *)self, st, PyUnicode_FromString(is_locked ? "locked" : "unlocked"));
 }
 
 static PyObject *
@@ -422,13 +438,15 @@ Condition_get_method(PyObject *self, void *index)
     return result;
 }
 
-/* Is the value that is to be set the one that is there already, as when a copy gets its state? Then the object stays plain. 1, 0, -1. */
+/* Is the value that is to be set the one that is there already, as when a copy gets its state? Then the object stays
+ * plain. 1, 0, -1. */
 static int
 condition_is_locks_method(PyObject *self, int method, PyObject *value)
 {
     Condition *cond = (Condition *)self;
     struct state *st = state_of(self);
-    if (value == NULL || !PyMethod_Check(value) || !condition_is_plain(st, self) || PyMethod_GET_SELF(value) != cond->lock) {
+    if (value == NULL || !PyMethod_Check(value) || !condition_is_plain(st, self)
+        || PyMethod_GET_SELF(value) != cond->lock) {
         return 0;
     }
     PyObject *same = PyObject_GetAttr(cond->lock, condition_method_name(st, method));
@@ -502,13 +520,15 @@ Condition_clear(PyObject *self)
 }
 
 PyDoc_STRVAR(Condition_doc, "Condition(lock=None)\n--\n\n"
-                            "Tasks that hold a lock wait until another one says that something changed: wait(), wait_for(), notify(), notify_all().\n\n"
+                            "Tasks that hold a lock wait until another one says that something changed: wait(), "
+                            "wait_for(), notify(), notify_all().\n\n"
                             "lock: a Lock (a new one).  Source: asyncio.Condition.  Differs: nothing.");
 
 static PyMethodDef Condition_methods[] = {
     {"notify", FUTURE_FASTCALL(Condition_notify), METH_FASTCALL | METH_KEYWORDS,
      "notify($self, n=1)\n--\n\nWake up to n waiters. RuntimeError when the lock is not held."},
-    {"notify_all", Condition_notify_all, METH_NOARGS, "notify_all($self)\n--\n\nWake all waiters. RuntimeError when the lock is not held."},
+    {"notify_all", Condition_notify_all, METH_NOARGS,
+     "notify_all($self)\n--\n\nWake all waiters. RuntimeError when the lock is not held."},
     {"_notify", Condition_notify_unchecked, METH_O, NULL},
     BOUND_METHODS,
     {NULL},
@@ -516,8 +536,10 @@ static PyMethodDef Condition_methods[] = {
 
 static const struct coro_function condition_functions[] = {
     {"Condition.wait", Condition_wait,
-     "wait(self)\n--\n\nRelease the lock, wait to be notified, take the lock again and return True. RuntimeError when the lock is not held."},
-    {"Condition.wait_for", Condition_wait_for, "wait_for(self, predicate)\n--\n\nwait() until predicate() is true; returns what it gave."},
+     "wait(self)\n--\n\nRelease the lock, wait to be notified, take the lock again and return True. RuntimeError when "
+     "the lock is not held."},
+    {"Condition.wait_for", Condition_wait_for,
+     "wait_for(self, predicate)\n--\n\nwait() until predicate() is true; returns what it gave."},
     LOCK_CONTEXT_FUNCTIONS(Condition),
     {NULL},
 };
@@ -564,7 +586,8 @@ static PyType_Spec Condition_spec = {
 static int
 condition_wait_has_variable(PyObject *native, const char *name)
 {
-    PyObject *function = PyObject_GetAttrString(native, "wait"), *code = NULL, *names = NULL, *wanted = PyUnicode_FromString(name);
+    PyObject *function = PyObject_GetAttrString(native, "wait"), *code = NULL, *names = NULL,
+             *wanted = PyUnicode_FromString(name);
     if (function != NULL && (code = PyObject_GetAttrString(function, "__code__")) != NULL) {
         names = PyObject_GetAttrString(code, "co_varnames");
     }
@@ -576,8 +599,8 @@ condition_wait_has_variable(PyObject *native, const char *name)
     return has;
 }
 
-/* What patch releases changed: wait() passes its notification on when it fails (Condition._notify came with that), and it raises the CancelledError it got
- * while taking the lock, not a new one. */
+/* What patch releases changed: wait() passes its notification on when it fails (Condition._notify came with that), and
+ * it raises the CancelledError it got while taking the lock, not a new one. */
 static int
 condition_ask_asyncio(struct state *st)
 {

@@ -1,12 +1,14 @@
 /* sync/condition.h -- Condition: asyncio.Condition's twin.
  *
- * wait():   releases the lock, waits for its future (notify finishes it), takes the lock again whatever happened, and only then returns or raises.  A
- *           cancellation while it takes the lock is kept for the end.  Where the running asyncio does so, a waiter that ends in an exception passes the
- *           notification on to the next; patch releases differ, condition_register looks at the one that runs.
+ * wait():   releases the lock, waits for its future (notify finishes it), takes the lock again whatever happened, and
+ * only then returns or raises.  A cancellation while it takes the lock is kept for the end.  Where the running asyncio
+ * does so, a waiter that ends in an exception passes the notification on to the next; patch releases differ,
+ * condition_register looks at the one that runs.
  *
- * asyncio puts the lock's locked, acquire and release on the instance; here they are attributes of the class which read the lock's and keep what they have read
- * in methods[], unless the lock is no plain Lock of ours, or somebody has set them: then methods[] holds what was set, and methods_set says so.
- * Invariant: !methods_set and the object plain => lock is one of our Locks; then no Python code is called.  Thread: the loop's. */
+ * asyncio puts the lock's locked, acquire and release on the instance; here they are attributes of the class which read
+ * the lock's and keep what they have read in methods[], unless the lock is no plain Lock of ours, or somebody has set
+ * them: then methods[] holds what was set, and methods_set says so. Invariant: !methods_set and the object plain =>
+ * lock is one of our Locks; then no Python code is called.  Thread: the loop's. */
 #ifndef ASYNCLOOP_SYNC_CONDITION_H
 #define ASYNCLOOP_SYNC_CONDITION_H
 

@@ -1,10 +1,11 @@
 /* sync/deque.h -- collections.deque from C, at the cost of a function call.
  *
- * Locks and queues keep their waiters and items in the very deques that asyncio has (`_waiters`, `_getters`, `_queue`), so a program that looks at or
- * changes them finds what it expects.  The methods of an exact deque are called through their definitions; anything else that Python code has put in
- * such a place goes by method name.
+ * Locks and queues keep their waiters and items in the very deques that asyncio has (`_waiters`, `_getters`, `_queue`),
+ * so a program that looks at or changes them finds what it expects.  The methods of an exact deque are called through
+ * their definitions; anything else that Python code has put in such a place goes by method name.
  *
- * deque may be NULL for an empty one not made yet.  Errors: what the methods raise (IndexError, ValueError).  Thread: any, under the GIL. */
+ * deque may be NULL for an empty one not made yet.  Errors: what the methods raise (IndexError, ValueError).  Thread:
+ * any, under the GIL. */
 #ifndef ASYNCLOOP_SYNC_DEQUE_H
 #define ASYNCLOOP_SYNC_DEQUE_H
 

@@ -1,6 +1,7 @@
 /* sync/event.h -- Event: asyncio.Event's twin: a flag that tasks wait for.
  *
- * set() finishes every waiter's future; each takes it out of the deque when it runs.  Waiting for a set event costs nothing.  Thread: the loop's. */
+ * set() finishes every waiter's future; each takes it out of the deque when it runs.  Waiting for a set event costs
+ * nothing.  Thread: the loop's. */
 #ifndef ASYNCLOOP_SYNC_EVENT_H
 #define ASYNCLOOP_SYNC_EVENT_H
 

@@ -72,7 +72,8 @@ lock_acquire_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
         l->is_locked = true;
         return coro_return(result, Py_True);
     }
-    if (PyErr_ExceptionMatches(st->CancelledError) && !l->is_locked) { /* it may have been promised to us: to the next then */
+    /* it may have been promised to us: to the next then */
+    if (PyErr_ExceptionMatches(st->CancelledError) && !l->is_locked) {
         PyObject *raised = compat_take_raised();
         (void)raise_again(raised, lock_wake_first(l, st));
     }
@@ -100,7 +101,9 @@ lock_aenter_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
     c->phase = 1;
     if (LIKELY(lock_is_plain(st, self))) {
         int is_taken = lock_try((Lock *)self, st);
-        return LIKELY(is_taken > 0) ? coro_return(result, Py_None) : is_taken < 0 ? PYGEN_ERROR : coro_wait(c, lock_acquire(self, st));
+        return LIKELY(is_taken > 0) ? coro_return(result, Py_None)
+               : is_taken < 0       ? PYGEN_ERROR
+                                    : coro_wait(c, lock_acquire(self, st));
     }
     acquiring = PyObject_CallMethodNoArgs(self, st->str.acquire);
     PySendResult status = acquiring == NULL ? PYGEN_ERROR : coro_await(c, st, acquiring);
@@ -127,7 +130,9 @@ static PyObject *
 Lock_aenter(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const struct args_signature signature = {"_ContextManagerMixin.__aenter__", NULL, 0, 0, 0, true};
-    return args_bind(&signature, args, n_args, kwnames, NULL) < 0 ? NULL : (PyObject *)coro_new(state_of(self), &lock_aenter_kind, self);
+    return args_bind(&signature, args, n_args, kwnames, NULL) < 0
+               ? NULL
+               : (PyObject *)coro_new(state_of(self), &lock_aenter_kind, self);
 }
 
 static PyObject *
@@ -136,7 +141,9 @@ Lock_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *k
     static const char *const names[] = {"exc_type", "exc", "tb"};
     static const struct args_signature signature = {"_ContextManagerMixin.__aexit__", names, 3, 3, 3, true};
     PyObject *given[3];
-    return args_bind(&signature, args, n_args, kwnames, given) < 0 ? NULL : (PyObject *)coro_new(state_of(self), &lock_aexit_kind, self);
+    return args_bind(&signature, args, n_args, kwnames, given) < 0
+               ? NULL
+               : (PyObject *)coro_new(state_of(self), &lock_aexit_kind, self);
 }
 
 /* ---- the Python face */
@@ -193,7 +200,8 @@ Lock_wake_up_first(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Lock_repr(PyObject *self)
 {
-    return bound_repr((Bound *)self, state_of(self), PyUnicode_FromString(((Lock *)self)->is_locked ? "locked" : "unlocked"));
+    return bound_repr((Bound *)self, state_of(self),
+                      PyUnicode_FromString(((Lock *)self)->is_locked ? "locked" : "unlocked"));
 }
 
 static int
@@ -209,12 +217,14 @@ Lock_clear(PyObject *self)
     return 0;
 }
 
-PyDoc_STRVAR(Lock_doc, "Lock()\n--\n\n"
-                       "Mutual exclusion of tasks: `async with lock:`, or `await lock.acquire()` and `lock.release()`.\n\n"
-                       "Tasks get it in the order in which they asked.  Source: asyncio.Lock.  Differs: nothing.");
+PyDoc_STRVAR(Lock_doc,
+             "Lock()\n--\n\n"
+             "Mutual exclusion of tasks: `async with lock:`, or `await lock.acquire()` and `lock.release()`.\n\n"
+             "Tasks get it in the order in which they asked.  Source: asyncio.Lock.  Differs: nothing.");
 
 static PyMethodDef Lock_methods[] = {
-    {"release", Lock_release, METH_NOARGS, "release($self)\n--\n\nLet the first waiter have it. RuntimeError when it is not locked."},
+    {"release", Lock_release, METH_NOARGS,
+     "release($self)\n--\n\nLet the first waiter have it. RuntimeError when it is not locked."},
     {"locked", Lock_locked, METH_NOARGS, "locked($self)\n--\n\nTrue if it is locked."},
     {"_wake_up_first", Lock_wake_up_first, METH_NOARGS, NULL},
     BOUND_METHODS,

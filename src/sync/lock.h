@@ -1,9 +1,10 @@
 /* sync/lock.h -- Lock: asyncio.Lock's twin.
  *
- * Waiters are served in order: a free lock with waiters that were not cancelled is not free for who comes now.  release() finishes the first waiter's future;
- * the lock is taken only when that waiter runs, so in between it is free but promised.
- * Invariant: free and promised to nobody => no waiter that is not cancelled.
- * Taking a free lock costs a coroutine object from the free list and nothing else; `async with` adds the interpreter's bound methods.  Thread: the loop's. */
+ * Waiters are served in order: a free lock with waiters that were not cancelled is not free for who comes now.
+ * release() finishes the first waiter's future; the lock is taken only when that waiter runs, so in between it is free
+ * but promised. Invariant: free and promised to nobody => no waiter that is not cancelled. Taking a free lock costs a
+ * coroutine object from the free list and nothing else; `async with` adds the interpreter's bound methods.  Thread: the
+ * loop's. */
 #ifndef ASYNCLOOP_SYNC_LOCK_H
 #define ASYNCLOOP_SYNC_LOCK_H
 

@@ -16,7 +16,7 @@ queue_kind(Queue *q, struct state *st)
     if (UNLIKELY(q->bound.dict != NULL || q->items == NULL || st->twins_touched[TWIN_SYNC])) {
         return QUEUE_OTHER;
     }
-    return LIKELY(type == st->Queue_type)     ? QUEUE_FIFO
+    return LIKELY(type == st->Queue_type)   ? QUEUE_FIFO
            : type == st->PriorityQueue_type ? QUEUE_PRIORITY
            : type == st->LifoQueue_type     ? QUEUE_LIFO
                                             : QUEUE_OTHER;
@@ -61,7 +61,8 @@ queue_add_fifo(Queue *q, struct state *st, PyObject *item)
 static inline int
 queue_add_lifo(Queue *q, struct state *st, PyObject *item)
 {
-    return LIKELY(q->items != NULL && PyList_CheckExact(q->items)) ? PyList_Append(q->items, item) : queue_add_fifo(q, st, item);
+    return LIKELY(q->items != NULL && PyList_CheckExact(q->items)) ? PyList_Append(q->items, item)
+                                                                   : queue_add_fifo(q, st, item);
 }
 
 static int
@@ -258,7 +259,8 @@ queue_all_finished(Queue *q, struct state *st)
     if (q->finished == NULL) {
         return 0;
     }
-    return LIKELY(bound_is_plain(st, q->finished, st->Event_type)) ? event_set((Event *)q->finished, st) : queue_finished_call(q, st, st->str.set);
+    return LIKELY(bound_is_plain(st, q->finished, st->Event_type)) ? event_set((Event *)q->finished, st)
+                                                                   : queue_finished_call(q, st, st->str.set);
 }
 
 /* The Event, made if need be. New reference. */
@@ -314,9 +316,11 @@ queue_get_nowait(Queue *q, struct state *st)
     return item;
 }
 
-/* The wait failed, or was cancelled: no waiter is left behind, and if it was woken already the next one is. Keeps what is raised. */
+/* The wait failed, or was cancelled: no waiter is left behind, and if it was woken already the next one is. Keeps what
+ * is raised. */
 static PySendResult
-queue_end_failed_wait(Coro *c, Queue *q, struct state *st, PyObject **waiters, int (*is_in_vain)(Queue *q, struct state *st))
+queue_end_failed_wait(Coro *c, Queue *q, struct state *st, PyObject **waiters,
+                      int (*is_in_vain)(Queue *q, struct state *st))
 {
     PyObject *raised = compat_take_raised(), *future = c->slots[BOUND_WAITER];
     int rc = child_cancel(st, future);
@@ -395,7 +399,8 @@ queue_get_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
                    ? status
                    : queue_end_failed_wait(c, q, st, &q->bound.waiters, queue_cannot_get);
     }
-    *result = LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_get_nowait(q, st) : PyObject_CallMethodNoArgs((PyObject *)q, st->str.get_nowait);
+    *result = LIKELY(queue_kind(q, st) != QUEUE_OTHER) ? queue_get_nowait(q, st)
+                                                       : PyObject_CallMethodNoArgs((PyObject *)q, st->str.get_nowait);
     return UNLIKELY(*result == NULL) ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
@@ -411,7 +416,9 @@ queue_join_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
     if (event == NULL) {
         return PYGEN_ERROR;
     }
-    PyObject *waiting = LIKELY(bound_is_plain(st, event, st->Event_type)) ? event_wait(event, st) : PyObject_CallMethodNoArgs(event, st->str.wait);
+    PyObject *waiting = LIKELY(bound_is_plain(st, event, st->Event_type))
+                            ? event_wait(event, st)
+                            : PyObject_CallMethodNoArgs(event, st->str.wait);
     Py_DECREF(event);
     PySendResult status = waiting == NULL ? PYGEN_ERROR : coro_await(c, st, waiting);
     Py_XDECREF(waiting);

@@ -72,7 +72,8 @@ Queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_CLEAR(q->putters);
     Py_CLEAR(q->finished);
     struct state *st = state_of(self);
-    PyObject *event = st->twins_touched[TWIN_SYNC] ? queue_finished(q, st) : NULL; /* as early as asyncio's: its methods may be somebody's */
+    /* as early as asyncio's: its methods may be somebody's */
+    PyObject *event = st->twins_touched[TWIN_SYNC] ? queue_finished(q, st) : NULL;
     int rc = event == NULL && PyErr_Occurred() ? -1 : queue_call_init(q, st, maxsize);
     Py_XDECREF(event);
     if (rc == 0) {
@@ -168,7 +169,8 @@ Queue_put(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kw
 {
     static const struct args_signature signature = {"Queue.put", queue_item_names, 1, 1, 1, true};
     PyObject *item;
-    Coro *c = args_bind(&signature, args, n_args, kwnames, &item) < 0 ? NULL : coro_new(state_of(self), &queue_put_kind, self);
+    Coro *c = args_bind(&signature, args, n_args, kwnames, &item) < 0 ? NULL
+                                                                      : coro_new(state_of(self), &queue_put_kind, self);
     if (LIKELY(c != NULL)) {
         c->slots[QUEUE_ITEM] = Py_NewRef(item);
     }
@@ -179,14 +181,18 @@ static PyObject *
 Queue_get(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const struct args_signature signature = {"Queue.get", NULL, 0, 0, 0, true};
-    return args_bind(&signature, args, n_args, kwnames, NULL) < 0 ? NULL : (PyObject *)coro_new(state_of(self), &queue_get_kind, self);
+    return args_bind(&signature, args, n_args, kwnames, NULL) < 0
+               ? NULL
+               : (PyObject *)coro_new(state_of(self), &queue_get_kind, self);
 }
 
 static PyObject *
 Queue_join(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const struct args_signature signature = {"Queue.join", NULL, 0, 0, 0, true};
-    return args_bind(&signature, args, n_args, kwnames, NULL) < 0 ? NULL : (PyObject *)coro_new(state_of(self), &queue_join_kind, self);
+    return args_bind(&signature, args, n_args, kwnames, NULL) < 0
+               ? NULL
+               : (PyObject *)coro_new(state_of(self), &queue_join_kind, self);
 }
 
 static PyObject *
@@ -224,7 +230,8 @@ Queue_shutdown(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
     }
     ((Queue *)self)->is_shutdown = true; /* before the truth of the argument is asked for */
     int is_immediate = immediate == NULL ? 0 : PyObject_IsTrue(immediate);
-    return is_immediate < 0 || queue_shutdown((Queue *)self, state_of(self), is_immediate) < 0 ? NULL : Py_NewRef(Py_None);
+    return is_immediate < 0 || queue_shutdown((Queue *)self, state_of(self), is_immediate) < 0 ? NULL
+                                                                                               : Py_NewRef(Py_None);
 }
 #endif
 
@@ -254,7 +261,9 @@ Queue_format(PyObject *self, PyObject *Py_UNUSED(none))
     if (q->maxsize == NULL) {
         PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute '_maxsize'", Py_TYPE(self)->tp_name);
     }
-    int is_any = text == NULL || compat_get_optional_attr(self, st->str._queue, &items) < 0 ? -1 : items == NULL ? 0 : PyObject_IsTrue(items);
+    int is_any = text == NULL || compat_get_optional_attr(self, st->str._queue, &items) < 0 ? -1
+                 : items == NULL                                                            ? 0
+                                                                                            : PyObject_IsTrue(items);
     if (is_any > 0) {
         PyObject *list = PySequence_List(items);
         Py_SETREF(text, list == NULL ? NULL : PyUnicode_FromFormat("%U _queue=%R", text, list));
@@ -281,7 +290,8 @@ queue_text(PyObject *self, bool is_repr)
     PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(self), "__name__"), *text = NULL;
     PyObject *format = name == NULL ? NULL : PyObject_CallMethodNoArgs(self, state_of(self)->str._format);
     if (format != NULL) {
-        text = is_repr ? PyUnicode_FromFormat("<%S at %p %S>", name, self, format) : PyUnicode_FromFormat("<%S %S>", name, format);
+        text = is_repr ? PyUnicode_FromFormat("<%S at %p %S>", name, self, format)
+                       : PyUnicode_FromFormat("<%S %S>", name, format);
     }
     Py_XDECREF(name);
     Py_XDECREF(format);
@@ -359,13 +369,15 @@ Queue_clear(PyObject *self)
     return 0;
 }
 
-PyDoc_STRVAR(Queue_doc, "Queue(maxsize=0)\n--\n\n"
-                        "First in, first out, between tasks: put() waits while it is full, get() while it is empty.\n\n"
-                        "maxsize: how many items it holds; <= 0: any number.  A subclass may override _init, _put and _get.\n"
-                        "Source: asyncio.Queue.  Differs: nothing.");
-PyDoc_STRVAR(PriorityQueue_doc, "PriorityQueue(maxsize=0)\n--\n\n"
-                                "A Queue that gives the smallest item first; items are mostly tuples (priority, data).\n\n"
-                                "Source: asyncio.PriorityQueue.  Differs: nothing.");
+PyDoc_STRVAR(Queue_doc,
+             "Queue(maxsize=0)\n--\n\n"
+             "First in, first out, between tasks: put() waits while it is full, get() while it is empty.\n\n"
+             "maxsize: how many items it holds; <= 0: any number.  A subclass may override _init, _put and _get.\n"
+             "Source: asyncio.Queue.  Differs: nothing.");
+PyDoc_STRVAR(PriorityQueue_doc,
+             "PriorityQueue(maxsize=0)\n--\n\n"
+             "A Queue that gives the smallest item first; items are mostly tuples (priority, data).\n\n"
+             "Source: asyncio.PriorityQueue.  Differs: nothing.");
 PyDoc_STRVAR(LifoQueue_doc, "LifoQueue(maxsize=0)\n--\n\n"
                             "A Queue that gives the latest item first.\n\n"
                             "Source: asyncio.LifoQueue.  Differs: nothing.");
@@ -376,12 +388,15 @@ static PyMethodDef Queue_methods[] = {
     {"full", Queue_full, METH_NOARGS, "full($self)\n--\n\nTrue if there are maxsize items; never if maxsize is 0."},
     {"put_nowait", FUTURE_FASTCALL(Queue_put_nowait), METH_FASTCALL | METH_KEYWORDS,
      "put_nowait($self, item)\n--\n\nPut an item in. QueueFull when there is no room."},
-    {"get_nowait", Queue_get_nowait, METH_NOARGS, "get_nowait($self)\n--\n\nTake an item out. QueueEmpty when there is none."},
+    {"get_nowait", Queue_get_nowait, METH_NOARGS,
+     "get_nowait($self)\n--\n\nTake an item out. QueueEmpty when there is none."},
     {"task_done", Queue_task_done, METH_NOARGS,
-     "task_done($self)\n--\n\nThe work on one item is done: when it is for all, join() ends. ValueError when there were not so many."},
+     "task_done($self)\n--\n\nThe work on one item is done: when it is for all, join() ends. ValueError when there "
+     "were not so many."},
 #if COMPAT_QUEUE_SHUTDOWN
     {"shutdown", FUTURE_FASTCALL(Queue_shutdown), METH_FASTCALL | METH_KEYWORDS,
-     "shutdown($self, immediate=False)\n--\n\nput() raises QueueShutDown from now on, and get() when the queue is empty; immediate empties it."},
+     "shutdown($self, immediate=False)\n--\n\nput() raises QueueShutDown from now on, and get() when the queue is "
+     "empty; immediate empties it."},
 #endif
     {"_init", Queue_init_hook, METH_O, NULL},
     {"_put", Queue_put_hook, METH_O, NULL},
@@ -401,11 +416,11 @@ static const struct coro_function queue_functions[] = {
 };
 
 static const char *const Queue_copied[] = {
-    "_maxsize", "_getters", "_putters", "_unfinished_tasks", "_finished", "_queue",
+    "_maxsize",     "_getters", "_putters", "_unfinished_tasks", "_finished", "_queue",
 #if COMPAT_QUEUE_SHUTDOWN
     "_is_shutdown",
 #endif
-    "?_loop", NULL,
+    "?_loop",       NULL,
 };
 
 static PyGetSetDef Queue_getset[] = {
@@ -429,18 +444,10 @@ static PyMemberDef Queue_members[] = {
 };
 
 static PyType_Slot Queue_slots[] = {
-    {Py_tp_doc, (void *)Queue_doc},
-    {Py_tp_new, Queue_new},
-    {Py_tp_init, Queue_init},
-    {Py_tp_traverse, Queue_traverse},
-    {Py_tp_clear, Queue_clear},
-    {Py_tp_dealloc, Bound_dealloc},
-    {Py_tp_repr, Queue_repr},
-    {Py_tp_str, Queue_str},
-    {Py_tp_methods, Queue_methods},
-    {Py_tp_getset, Queue_getset},
-    {Py_tp_members, Queue_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)Queue_doc},   {Py_tp_new, Queue_new},         {Py_tp_init, Queue_init},
+    {Py_tp_traverse, Queue_traverse}, {Py_tp_clear, Queue_clear},     {Py_tp_dealloc, Bound_dealloc},
+    {Py_tp_repr, Queue_repr},         {Py_tp_str, Queue_str},         {Py_tp_methods, Queue_methods},
+    {Py_tp_getset, Queue_getset},     {Py_tp_members, Queue_members}, {0, NULL},
 };
 
 static PyType_Spec Queue_spec = {

@@ -100,7 +100,8 @@ semaphore_is_locked(Semaphore *s, struct state *st)
 static inline int
 semaphore_call_locked(Semaphore *s, struct state *st)
 {
-    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_is_locked(s, st) : ask_method((PyObject *)s, st->str.locked);
+    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_is_locked(s, st)
+                                                         : ask_method((PyObject *)s, st->str.locked);
 }
 
 /* Wake the first waiter that is not done, the unit being its own from now on: 1, 0 when there is none, -1. */
@@ -129,7 +130,8 @@ semaphore_wake_next(Semaphore *s, struct state *st)
 static inline int
 semaphore_call_wake_next(Semaphore *s, struct state *st)
 {
-    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_wake_next(s, st) : ask_method((PyObject *)s, st->str._wake_up_next);
+    return LIKELY(semaphore_is_plain(st, (PyObject *)s)) ? semaphore_wake_next(s, st)
+                                                         : ask_method((PyObject *)s, st->str._wake_up_next);
 }
 
 static inline int
@@ -180,7 +182,8 @@ semaphore_end_acquire(Coro *c, Semaphore *s, struct state *st, PyObject *value, 
         return semaphore_wake_others(s, st) < 0 ? PYGEN_ERROR : coro_return(result, Py_True);
     }
     PyObject *raised = compat_take_raised();
-    if (PyErr_GivenExceptionMatches(raised, st->CancelledError) && raise_again(Py_NewRef(raised), semaphore_give_back(c, s, st)) < 0) {
+    if (PyErr_GivenExceptionMatches(raised, st->CancelledError)
+        && raise_again(Py_NewRef(raised), semaphore_give_back(c, s, st)) < 0) {
         Py_SETREF(raised, compat_take_raised());
     }
     else {
@@ -243,7 +246,9 @@ semaphore_argument(const char *function, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"value"};
     const struct args_signature signature = {function, names, 0, 1, 1, true};
     PyObject *value;
-    return args_bind_tuple(&signature, args, kwargs, &value) < 0 ? NULL : value == NULL ? PyLong_FromLong(1) : Py_NewRef(value);
+    return args_bind_tuple(&signature, args, kwargs, &value) < 0 ? NULL
+           : value == NULL                                       ? PyLong_FromLong(1)
+                                                                 : Py_NewRef(value);
 }
 
 static int
@@ -272,8 +277,9 @@ static PyObject *
 Semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const struct args_signature signature = {"Semaphore.acquire", NULL, 0, 0, 0, true};
-    return args_bind(&signature, args, n_args, kwnames, NULL) < 0 ? NULL
-                                                                   : (PyObject *)coro_new(state_of(self), &semaphore_acquire_kind, self);
+    return args_bind(&signature, args, n_args, kwnames, NULL) < 0
+               ? NULL
+               : (PyObject *)coro_new(state_of(self), &semaphore_acquire_kind, self);
 }
 
 static PyObject *
@@ -333,7 +339,8 @@ Semaphore_repr(PyObject *self)
     if (is_locked != 0) {
         return is_locked < 0 ? NULL : bound_repr((Bound *)self, st, PyUnicode_FromString("locked"));
     }
-    PyObject *value = semaphore_value((Semaphore *)self), *extra = value == NULL ? NULL : PyUnicode_FromFormat("unlocked, value:%S", value);
+    PyObject *value = semaphore_value((Semaphore *)self),
+             *extra = value == NULL ? NULL : PyUnicode_FromFormat("unlocked, value:%S", value);
     Py_XDECREF(value);
     return extra == NULL ? NULL : bound_repr((Bound *)self, st, extra);
 }
@@ -371,12 +378,14 @@ Semaphore_clear(PyObject *self)
     return 0;
 }
 
-PyDoc_STRVAR(Semaphore_doc, "Semaphore(value=1)\n--\n\n"
-                            "A counter that tasks take from and give back to: `async with semaphore:`, or acquire() and release().\n\n"
-                            "At 0 acquire() waits.  ValueError for a negative value.  Source: asyncio.Semaphore.  Differs: nothing.");
-PyDoc_STRVAR(BoundedSemaphore_doc, "BoundedSemaphore(value=1)\n--\n\n"
-                                   "A Semaphore whose release() raises ValueError where the value would go beyond the first one.\n\n"
-                                   "Source: asyncio.BoundedSemaphore.  Differs: nothing.");
+PyDoc_STRVAR(Semaphore_doc,
+             "Semaphore(value=1)\n--\n\n"
+             "A counter that tasks take from and give back to: `async with semaphore:`, or acquire() and release().\n\n"
+             "At 0 acquire() waits.  ValueError for a negative value.  Source: asyncio.Semaphore.  Differs: nothing.");
+PyDoc_STRVAR(BoundedSemaphore_doc,
+             "BoundedSemaphore(value=1)\n--\n\n"
+             "A Semaphore whose release() raises ValueError where the value would go beyond the first one.\n\n"
+             "Source: asyncio.BoundedSemaphore.  Differs: nothing.");
 
 static PyMethodDef Semaphore_methods[] = {
     {"release", Semaphore_release, METH_NOARGS, "release($self)\n--\n\nGive one back; the first waiter gets it."},
@@ -387,7 +396,8 @@ static PyMethodDef Semaphore_methods[] = {
 };
 
 static const struct coro_function semaphore_functions[] = {
-    {"Semaphore.acquire", Semaphore_acquire, "acquire(self)\n--\n\nTake one, waiting until there is one, and return True."},
+    {"Semaphore.acquire", Semaphore_acquire,
+     "acquire(self)\n--\n\nTake one, waiting until there is one, and return True."},
     LOCK_CONTEXT_FUNCTIONS(Lock),
     {NULL},
 };
@@ -429,7 +439,8 @@ static PyType_Spec Semaphore_spec = {
 };
 
 static PyMethodDef BoundedSemaphore_methods[] = {
-    {"release", BoundedSemaphore_release, METH_NOARGS, "release($self)\n--\n\nGive one back. ValueError when nobody has taken it."},
+    {"release", BoundedSemaphore_release, METH_NOARGS,
+     "release($self)\n--\n\nGive one back. ValueError when nobody has taken it."},
     {NULL},
 };
 
@@ -456,7 +467,8 @@ static PyType_Spec BoundedSemaphore_spec = {
     .slots = BoundedSemaphore_slots,
 };
 
-/* Whether a waiter that goes on wakes as many as there are units: since then _wake_up_next() says whether there was one. */
+/* Whether a waiter that goes on wakes as many as there are units: since then _wake_up_next() says whether there was
+ * one. */
 static int
 semaphore_ask_asyncio(struct state *st)
 {

@@ -1,4 +1,5 @@
-/* sync/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append where you need one. */
+/* sync/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append
+ * where you need one. */
 #ifndef ASYNCLOOP_SYNC_STATE_LIST_H
 #define ASYNCLOOP_SYNC_STATE_LIST_H
 

@@ -1,4 +1,5 @@
-/* task/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append where you need one. */
+/* task/state_list.h -- what this layer keeps in the module's state; core/state.h joins the lists of all layers.  Append
+ * where you need one. */
 #ifndef ASYNCLOOP_TASK_STATE_LIST_H
 #define ASYNCLOOP_TASK_STATE_LIST_H
 

@@ -69,7 +69,9 @@ test_timers_order(void)
             double now = (double)(test_random(&seed) % 97);
             int least = -1;
             for (int j = 0; j < N_TIMERS; j++) {
-                if (order[j] >= 0 && (least < 0 || whens[j] < whens[least] || (whens[j] == whens[least] && order[j] < order[least]))) {
+                if (order[j] >= 0
+                    && (least < 0 || whens[j] < whens[least]
+                        || (whens[j] == whens[least] && order[j] < order[least]))) {
                     least = j;
                 }
             }
@@ -137,7 +139,8 @@ test_poller_events(void)
     CHECK(poller_wait(&p, 0) == 0);
     CHECK(write(fds[1], "x", 1) == 1);
     CHECK(poller_wait(&p, POLLER_FOREVER) == 1);
-    CHECK(poller_event_fd(&p.events[0]) == fds[0] && poller_event_tag(&p.events[0]) == 7 && p.events[0].events == POLLER_READ);
+    CHECK(poller_event_fd(&p.events[0]) == fds[0] && poller_event_tag(&p.events[0]) == 7
+          && p.events[0].events == POLLER_READ);
     CHECK(poller_change(&p, fds[0], POLLER_READ | POLLER_ONESHOT, 8) == 0);
     CHECK(poller_wait(&p, 0) == 1 && poller_event_tag(&p.events[0]) == 8);
     CHECK(poller_wait(&p, 0) == 0); /* disarmed */
@@ -198,8 +201,12 @@ main(void)
         const char *name;
         void (*run)(void);
     } tests[] = {
-        {"timers_order", test_timers_order},       {"timers_shrink", test_timers_shrink}, {"timers_sequence_wraps", test_timers_sequence_wraps},
-        {"poller_events", test_poller_events},     {"poller_timeouts", test_poller_timeouts}, {"wakeup", test_wakeup},
+        {"timers_order", test_timers_order},
+        {"timers_shrink", test_timers_shrink},
+        {"timers_sequence_wraps", test_timers_sequence_wraps},
+        {"poller_events", test_poller_events},
+        {"poller_timeouts", test_poller_timeouts},
+        {"wakeup", test_wakeup},
         {"clock", test_clock},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {

@@ -1,7 +1,8 @@
 /* net/conn/fdtable.h -- which transport uses a file descriptor: asyncio refuses add_reader and sock_* on such a one.
  *
- * One table for the interpreter: descriptor numbers are the process's, so two loops cannot use one at the same time.  Entries are borrowed; a
- * transport takes itself out before its descriptor is closed.  A failed allocation only means that the check is not made. */
+ * One table for the interpreter: descriptor numbers are the process's, so two loops cannot use one at the same time.
+ * Entries are borrowed; a transport takes itself out before its descriptor is closed.  A failed allocation only means
+ * that the check is not made. */
 #ifndef ASYNCLOOP_NET_FDTABLE_H
 #define ASYNCLOOP_NET_FDTABLE_H
 

@@ -1,4 +1,5 @@
-/* net/conn/listener.c -- accepting connections until the kernel has no more, resting when it has no descriptors, and the type Listener. */
+/* net/conn/listener.c -- accepting connections until the kernel has no more, resting when it has no descriptors, and
+ * the type Listener. */
 #include "net/conn/listener.h"
 
 #include "core/context.h"
@@ -39,7 +40,8 @@ listener_on_failed_connection(Loop *loop, PyObject *protocol)
         PyErr_Clear();
         return 0;
     }
-    return loop_report(loop, "Error on transport creation for incoming connection", protocol != NULL ? "protocol" : NULL, protocol, NULL);
+    return loop_report(loop, "Error on transport creation for incoming connection",
+                       protocol != NULL ? "protocol" : NULL, protocol, NULL);
 }
 
 static COLD int
@@ -47,8 +49,9 @@ listener_log_connection(Loop *loop, PyObject *server, Transport *t)
 {
     PyObject *peer = transport_get_extra(t, loop->st->str.peername, Py_None);
     PyObject *sock = peer == NULL ? NULL : transport_socket(t);
-    int rc = sock == NULL ? -1 : log_line(loop->st, "debug", "(sOOO)", "%r got a new connection from %r: %r",
-                                          server != NULL ? server : Py_None, peer, sock);
+    int rc = sock == NULL ? -1
+                          : log_line(loop->st, "debug", "(sOOO)", "%r got a new connection from %r: %r",
+                                     server != NULL ? server : Py_None, peer, sock);
     Py_XDECREF(peer);
     Py_XDECREF(sock);
     return rc;
@@ -208,10 +211,11 @@ listener_on_acceptable(Loop *loop, PyObject *self, PyObject *arg)
 /* ---- the Python face */
 
 PyDoc_STRVAR(Loop__start_listening_doc,
-"_start_listening($self, sock, protocol_factory, server, backlog, context, /)\n--\n\n"
-"Accept connections on a listening socket.\n\n"
-"server: a Server or None.  context: contextvars.Context, or None for a copy of the current one; each connection runs in a copy of it.\n"
-"Returns: a Listener, for _stop_listening.");
+             "_start_listening($self, sock, protocol_factory, server, backlog, context, /)\n--\n\n"
+             "Accept connections on a listening socket.\n\n"
+             "server: a Server or None.  context: contextvars.Context, or None for a copy of the current one; each "
+             "connection runs in a copy of it.\n"
+             "Returns: a Listener, for _stop_listening.");
 
 static PyObject *
 Loop__start_listening(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
@@ -286,7 +290,10 @@ static PyObject *
 Listener_repr(PyObject *self)
 {
     Listener *l = (Listener *)self;
-    return PyUnicode_FromFormat("<Listener fd=%d%s>", l->fd, l->is_watched ? "" : timer_is_scheduled(&l->timer) ? " paused" : " stopped");
+    return PyUnicode_FromFormat("<Listener fd=%d%s>", l->fd,
+                                l->is_watched                   ? ""
+                                : timer_is_scheduled(&l->timer) ? " paused"
+                                                                : " stopped");
 }
 
 static int

@@ -7,10 +7,14 @@
 #include "core/loop.h"
 
 struct net {
-    void *tls_output;            /* what TLS connections encrypt into, one at a time, or NULL (net/tls/tls_engine.h) */
+    void *tls_output; /* what TLS connections encrypt into, one at a time, or NULL (net/tls/tls_engine.h) */
     struct udp_batch *datagrams; /* of PyMem, or NULL (net/udp/udp_batch.h); freed when the loop is closed */
-    uint64_t datagram_ports;     /* bit n is set when a datagram transport of this loop was ever bound to a port that is n modulo 64 (net/udp/udp.h) */
-    uint8_t patient_connections; /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing yet */
+    /* bit n is set when a datagram transport of this loop was ever bound to a port that is n modulo 64 (net/udp/udp.h)
+     */
+    uint64_t datagram_ports;
+    /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing
+     * yet */
+    uint8_t patient_connections;
 };
 
 #endif

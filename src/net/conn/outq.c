@@ -162,7 +162,8 @@ outq_to_deque(struct state *st, const struct outq *q)
     size_t offset = q->head_offset;
     for (uint32_t i = 0; items != NULL && i < q->n; i++, offset = 0) {
         PyObject *bytes = outq_item_borrowed(q, i);
-        PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes) + offset, PyBytes_GET_SIZE(bytes) - (Py_ssize_t)offset);
+        PyObject *rest =
+            PyBytes_FromStringAndSize(PyBytes_AS_STRING(bytes) + offset, PyBytes_GET_SIZE(bytes) - (Py_ssize_t)offset);
         PyObject *view = rest == NULL ? NULL : PyMemoryView_FromObject(rest);
         if (view == NULL || PyList_Append(items, view) < 0) {
             Py_CLEAR(items);

@@ -62,7 +62,8 @@ protocol_call(struct protocol *p, PyObject *method, PyObject *argument)
 {
     PyObject *object = Py_NewRef(p->object); /* the method may set another protocol */
     PyObject *args[2] = {object, argument};
-    PyObject *result = PyObject_VectorcallMethod(method, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(method, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(object);
     return result;
 }
@@ -113,7 +114,8 @@ protocol_call_datagram_received(struct state *st, struct protocol *p, PyObject *
 {
     PyObject *object = Py_NewRef(p->object); /* the method may set another protocol */
     PyObject *args[3] = {object, data, address};
-    PyObject *result = PyObject_VectorcallMethod(st->str.datagram_received, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(st->str.datagram_received, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(object);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -181,12 +183,14 @@ protocol_call_resume_writing(struct state *st, struct protocol *p)
 }
 
 static int
-protocol_call_flow(Loop *loop, struct protocol *p, PyObject *transport, int (*call)(struct state *, struct protocol *), const char *message)
+protocol_call_flow(Loop *loop, struct protocol *p, PyObject *transport, int (*call)(struct state *, struct protocol *),
+                   const char *message)
 {
     if (p->object == NULL || call(loop->st, p) == 0) {
         return 0;
     }
-    return loop_report(loop, message, "transport", transport, "protocol", p->object != NULL ? p->object : Py_None, NULL);
+    return loop_report(loop, message, "transport", transport, "protocol", p->object != NULL ? p->object : Py_None,
+                       NULL);
 }
 
 static COLD int
@@ -199,14 +203,16 @@ protocol_report_method(Loop *loop, PyObject *object, PyObject *method, PyObject 
     PyObject *bound = PyObject_GetAttr(object, method), *handle = NULL, *source = NULL, *message = NULL;
     if (bound != NULL) {
         handle = handle_new(loop, bound, &argument, argument != NULL, NULL);
-        source = PyObject_CallFunction(loop->st->format_callback_source, argument == NULL ? "O()" : "O(O)", bound, argument);
+        source =
+            PyObject_CallFunction(loop->st->format_callback_source, argument == NULL ? "O()" : "O(O)", bound, argument);
         message = source == NULL ? NULL : PyUnicode_FromFormat("Exception in callback %U", source);
     }
     PyErr_Clear(); /* a report that lacks something is better than none */
     const char *text = message == NULL ? NULL : PyUnicode_AsUTF8(message);
     PyErr_Clear();
     compat_set_raised(exception);
-    int rc = loop_report(loop, text != NULL ? text : "Exception in callback", handle != NULL ? "handle" : NULL, handle, NULL);
+    int rc = loop_report(loop, text != NULL ? text : "Exception in callback", handle != NULL ? "handle" : NULL, handle,
+                         NULL);
     Py_XDECREF(message);
     Py_XDECREF(source);
     Py_XDECREF(handle);

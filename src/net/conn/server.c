@@ -1,4 +1,5 @@
-/* net/conn/server.c -- linking a server's live connections, closing or aborting them, and telling asyncloop's Server when the last has ended. */
+/* net/conn/server.c -- linking a server's live connections, closing or aborting them, and telling asyncloop's Server
+ * when the last has ended. */
 #include "net/conn/server.h"
 
 static void
@@ -76,9 +77,9 @@ server_call_clients(Server *s, const char *method)
 }
 
 PyDoc_STRVAR(Server_close_clients_doc,
-"close_clients($self)\n--\n\n"
-"Close every connection of the server: what is queued is still sent.\n\n"
-"Returns: None.  Source: asyncio's Server.close_clients (3.13), here on every version.");
+             "close_clients($self)\n--\n\n"
+             "Close every connection of the server: what is queued is still sent.\n\n"
+             "Returns: None.  Source: asyncio's Server.close_clients (3.13), here on every version.");
 
 static PyObject *
 Server_close_clients(PyObject *self, PyObject *unused)
@@ -87,9 +88,9 @@ Server_close_clients(PyObject *self, PyObject *unused)
 }
 
 PyDoc_STRVAR(Server_abort_clients_doc,
-"abort_clients($self)\n--\n\n"
-"Abort every connection of the server: what is queued is lost.\n\n"
-"Returns: None.  Source: asyncio's Server.abort_clients (3.13), here on every version.");
+             "abort_clients($self)\n--\n\n"
+             "Abort every connection of the server: what is queued is lost.\n\n"
+             "Returns: None.  Source: asyncio's Server.abort_clients (3.13), here on every version.");
 
 static PyObject *
 Server_abort_clients(PyObject *self, PyObject *unused)

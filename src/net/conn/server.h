@@ -1,8 +1,8 @@
 /* net/conn/server.h -- the connections of one server.
  *
- * The base of the Python class Server (asyncloop/_connect.py): connections come and go without running Python code.  They are linked, not
- * referenced, so that an abandoned transport is still noticed; a transport owns its server.  When the last one has gone after mark_closed(),
- * the subclass's _wakeup() is called. */
+ * The base of the Python class Server (asyncloop/_connect.py): connections come and go without running Python code.
+ * They are linked, not referenced, so that an abandoned transport is still noticed; a transport owns its server.  When
+ * the last one has gone after mark_closed(), the subclass's _wakeup() is called. */
 #ifndef ASYNCLOOP_NET_SERVER_H
 #define ASYNCLOOP_NET_SERVER_H
 

@@ -1,4 +1,5 @@
-/* net/conn/sock_transport.c -- what the loop calls when the socket is readable or writable, and the first entry of a connection. */
+/* net/conn/sock_transport.c -- what the loop calls when the socket is readable or writable, and the first entry of a
+ * connection. */
 #include "net/conn/sock_transport.h"
 
 #include "core/context.h"
@@ -90,7 +91,8 @@ sock_read_small(Transport *t, PyObject **data)
     return n;
 }
 
-/* The bytes object is full: what else is there, up to asyncio's most.  The sum; what cannot be read now comes with the next event. */
+/* The bytes object is full: what else is there, up to asyncio's most.  The sum; what cannot be read now comes with the
+ * next event. */
 static COLD ssize_t
 sock_read_rest(Transport *t, PyObject **data, ssize_t n)
 {
@@ -154,7 +156,8 @@ sock_read_data(Transport *t)
     return rc;
 }
 
-/* To a protocol in C.  While it has the bytes it may run any code, which may read other descriptors: the buffer is not the loop's meanwhile. */
+/* To a protocol in C.  While it has the bytes it may run any code, which may read other descriptors: the buffer is not
+ * the loop's meanwhile. */
 static int
 sock_read_to_sink(Transport *t)
 {
@@ -204,7 +207,8 @@ sock_read_into_buffer(Transport *t)
         context_leave(loop, &t->context);
         return rc;
     }
-    /* get_buffer may have paused, closed or aborted: asyncio reads all the same, but never from a descriptor that is gone */
+    /* get_buffer may have paused, closed or aborted: asyncio reads all the same, but never from a descriptor that is
+     * gone */
     ssize_t n = t->fd < 0 ? -EBADF : sock_recv(t->fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (n > 0 && protocol_call_buffer_updated(loop->st, &t->protocol, n) < 0) {
@@ -234,11 +238,13 @@ sock_on_readable(Loop *loop, PyObject *self, PyObject *arg)
 static inline bool
 sock_is_unwatched(Transport *t)
 {
-    return t->read_watched && t->n_lost == 0 && watch_owner_borrowed(t->loop, t->fd, WATCH_READ, sock_on_readable) != (PyObject *)t;
+    return t->read_watched && t->n_lost == 0
+           && watch_owner_borrowed(t->loop, t->fd, WATCH_READ, sock_on_readable) != (PyObject *)t;
 }
 
-/* Ready entry: the first read of an accepted connection, in the pass in which the poller would first report it.  Who connects to a server mostly speaks
- * first, and what was said is here by now; a connection that ends with this read costs the poller nothing. */
+/* Ready entry: the first read of an accepted connection, in the pass in which the poller would first report it.  Who
+ * connects to a server mostly speaks first, and what was said is here by now; a connection that ends with this read
+ * costs the poller nothing. */
 static int
 sock_on_first_read(Loop *loop, PyObject *self, PyObject *arg)
 {
@@ -246,7 +252,8 @@ sock_on_first_read(Loop *loop, PyObject *self, PyObject *arg)
     int rc = sock_is_unwatched(t) ? sock_on_readable(loop, self, arg) : 0;
     PyObject *raised = compat_take_raised(); /* reading goes on even when the loop is left */
     t->reads_first = false;
-    if (sock_is_unwatched(t) && transport_start_reading(t) < 0 && transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
+    if (sock_is_unwatched(t) && transport_start_reading(t) < 0
+        && transport_fatal_error(t, "Fatal read error on socket transport") < 0) {
         rc = -1;
     }
     if (raised != NULL) {
@@ -255,12 +262,14 @@ sock_on_first_read(Loop *loop, PyObject *self, PyObject *arg)
     return rc;
 }
 
-/* The first time; resume_reading() asks the poller.  Where a first read found nothing the next connections ask the poller too. */
+/* The first time; resume_reading() asks the poller.  Where a first read found nothing the next connections ask the
+ * poller too. */
 static int
 sock_start_reading(Transport *t)
 {
     Loop *loop = t->loop;
-    if (t->reads_first && loop->net->patient_connections == 0 && !t->protocol.is_buffered) { /* get_buffer() is not to be called for nothing */
+    /* get_buffer() is not to be called for nothing */
+    if (t->reads_first && loop->net->patient_connections == 0 && !t->protocol.is_buffered) {
         t->read_watched = true;
         return loop_ready_push(loop, sock_on_first_read, (PyObject *)t, NULL);
     }

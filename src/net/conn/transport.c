@@ -1,4 +1,5 @@
-/* net/conn/transport.c -- flow control, gathered writes, closing, aborting and losing a connection, whatever reads and sends. */
+/* net/conn/transport.c -- flow control, gathered writes, closing, aborting and losing a connection, whatever reads and
+ * sends. */
 #include "net/conn/transport.h"
 
 #include "core/context.h"
@@ -28,7 +29,8 @@ transport_set_extra(Transport *t, PyObject *name, PyObject *value)
 
 /* Remember one of the connection's names: in place, or in extra when it is not an Internet address. */
 static int
-transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, const struct sockaddr_storage *address, socklen_t n_bytes)
+transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, const struct sockaddr_storage *address,
+                    socklen_t n_bytes)
 {
     if (address_keep(kept, address, n_bytes)) {
         return 0;
@@ -40,7 +42,8 @@ transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, con
 }
 
 static Transport *
-transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock, PyObject *protocol, PyObject *context)
+transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock,
+              PyObject *protocol, PyObject *context)
 {
     struct state *st = loop->st;
     Transport *t = (Transport *)type->tp_alloc(type, 0);
@@ -58,8 +61,9 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     outq_init(&t->out);
     struct sockaddr_storage address;
     socklen_t n_bytes = sizeof(address);
-    if (protocol_set(st, &t->protocol, protocol) < 0 ||
-        (sock_name(fd, &address, &n_bytes) == 0 && transport_keep_name(t, &t->name, st->str.sockname, &address, n_bytes) < 0)) {
+    if (protocol_set(st, &t->protocol, protocol) < 0
+        || (sock_name(fd, &address, &n_bytes) == 0
+            && transport_keep_name(t, &t->name, st->str.sockname, &address, n_bytes) < 0)) {
         Py_DECREF(t);
         return NULL;
     }
@@ -85,8 +89,8 @@ transport_on_wake(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     return transport_wake_opener(loop, self);
 }
 
-/* The three steps of a transport's start, each by a call_soon of its own, as asyncio's constructors have them.  In the connection's context, of which
- * the handles take copies. */
+/* The three steps of a transport's start, each by a call_soon of its own, as asyncio's constructors have them.  In the
+ * connection's context, of which the handles take copies. */
 static COLD int
 transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter)
 {
@@ -217,7 +221,8 @@ static PyObject *
 transport_socket(Transport *t)
 {
     if (t->shown_sock == NULL) {
-        PyObject *sock = transport_python_socket_borrowed(t), *shown = sock == NULL ? NULL : PyObject_CallOneArg(t->loop->st->TransportSocket, sock);
+        PyObject *sock = transport_python_socket_borrowed(t),
+                 *shown = sock == NULL ? NULL : PyObject_CallOneArg(t->loop->st->TransportSocket, sock);
         if (shown == NULL) {
             return NULL;
         }
@@ -324,7 +329,8 @@ transport_maybe_pause_protocol(Transport *t, size_t n_bytes)
         return 0;
     }
     t->protocol_paused = true;
-    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_pause_writing, "protocol.pause_writing() failed");
+    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_pause_writing,
+                              "protocol.pause_writing() failed");
 }
 
 static int
@@ -334,7 +340,8 @@ transport_maybe_resume_protocol(Transport *t, size_t n_bytes)
         return 0;
     }
     t->protocol_paused = false;
-    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_resume_writing, "protocol.resume_writing() failed");
+    return protocol_call_flow(t->loop, &t->protocol, (PyObject *)t, protocol_call_resume_writing,
+                              "protocol.resume_writing() failed");
 }
 
 /* ---- writing */
@@ -460,7 +467,8 @@ transport_flush_all(Loop *loop)
     PyObject *raised = NULL;
     int rc = 0;
     loop->flush.n_entries = 0;
-    if (UNLIKELY(PyErr_Occurred() != NULL)) { /* an entry lets SystemExit or KeyboardInterrupt out; what was written leaves all the same */
+    /* an entry lets SystemExit or KeyboardInterrupt out; what was written leaves all the same */
+    if (UNLIKELY(PyErr_Occurred() != NULL)) {
         raised = compat_take_raised();
     }
     for (struct flush_link *last; (last = loop->flush.first) != NULL;) {
@@ -507,7 +515,8 @@ transport_list_flush(Transport *t)
     Py_INCREF(t);
 }
 
-/* May writes wait?  Not outside run_forever, nor when the loop sleeps (somebody writes from another thread), nor when the program has the socket. */
+/* May writes wait?  Not outside run_forever, nor when the loop sleeps (somebody writes from another thread), nor when
+ * the program has the socket. */
 static inline bool
 transport_gathers(const Transport *t)
 {
@@ -527,7 +536,8 @@ transport_count_lost_write(Transport *t)
     return transport_count_lost(t->loop->st, &t->n_lost, t->ops->lost_write);
 }
 
-/* Queue a copy of mutable data; when it is large and nothing waits, the kernel gets it first and only the rest is copied. */
+/* Queue a copy of mutable data; when it is large and nothing waits, the kernel gets it first and only the rest is
+ * copied. */
 static int
 transport_push_copy(Transport *t, const Py_buffer *view)
 {
@@ -600,8 +610,7 @@ transport_write(Transport *t, PyObject *data)
 
 /* ---- the end */
 
-static int
-transport_push_lose(Transport *t, PyObject *exception);
+static int transport_push_lose(Transport *t, PyObject *exception);
 
 static int
 transport_close(Transport *t)
@@ -655,7 +664,8 @@ transport_report_error(Transport *t, const char *message, PyObject *exception, b
     }
     PyObject *protocol = t->protocol.object;
     compat_set_raised(Py_NewRef(exception));
-    return loop_report(t->loop, message, "transport", (PyObject *)t, "protocol", protocol != NULL ? protocol : Py_None, NULL);
+    return loop_report(t->loop, message, "transport", (PyObject *)t, "protocol", protocol != NULL ? protocol : Py_None,
+                       NULL);
 }
 
 static COLD int
@@ -665,7 +675,8 @@ transport_fatal_error(Transport *t, const char *message)
         return -1;
     }
     PyObject *exception = compat_take_raised();
-    int rc = transport_report_error(t, message, exception, PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError));
+    int rc =
+        transport_report_error(t, message, exception, PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError));
     if (rc == 0) {
         rc = transport_force_close(t, exception);
     }
@@ -750,5 +761,6 @@ transport_push_lose(Transport *t, PyObject *exception)
     if (loop_check_closed(t->loop) < 0) {
         return -1;
     }
-    return deferred_push(t->loop, transport_on_lose, (PyObject *)t, exception == Py_None ? NULL : exception, "_SelectorTransport._call_connection_lost");
+    return deferred_push(t->loop, transport_on_lose, (PyObject *)t, exception == Py_None ? NULL : exception,
+                         "_SelectorTransport._call_connection_lost");
 }

@@ -3,21 +3,23 @@
  *   made --start--> open --close()/EOF--> closing --queue empty--> losing --a later pass--> lost (descriptor closed)
  *                     \------- abort(), error: queue dropped -------^
  *
- * closing: no reading; what is queued is still sent.  losing (n_lost > 0): connection_lost is scheduled, writes are counted and dropped.
- * lost: fd is -1, no protocol, no server.  connection_lost is called once, by a ready entry, never inside close() or abort().
+ * closing: no reading; what is queued is still sent.  losing (n_lost > 0): connection_lost is scheduled, writes are
+ * counted and dropped. lost: fd is -1, no protocol, no server.  connection_lost is called once, by a ready entry, never
+ * inside close() or abort().
  *
- * Writing: what write() gets during a ready entry is queued, and leaves in one system call when the pass ends or somewhat earlier (transport_flush_all;
- * when is struct flush_list's, core/loop.h), or at once when the queue passes the high-water mark or TRANSPORT_GATHER_MAX, or outside run_forever.
- * While the program holds the socket it may use it by itself: then nothing waits.  Every call whose result depends on what the kernel took (close,
- * write_eof, get_write_buffer_size, ...) flushes first.  While the socket is full the poller watches it (write_watched) and nothing is tried before it
- * reports.  So pause_writing is only ever called for bytes that the kernel refused.
+ * Writing: what write() gets during a ready entry is queued, and leaves in one system call when the pass ends or
+ * somewhat earlier (transport_flush_all; when is struct flush_list's, core/loop.h), or at once when the queue passes
+ * the high-water mark or TRANSPORT_GATHER_MAX, or outside run_forever. While the program holds the socket it may use it
+ * by itself: then nothing waits.  Every call whose result depends on what the kernel took (close, write_eof,
+ * get_write_buffer_size, ...) flushes first.  While the socket is full the poller watches it (write_watched) and
+ * nothing is tried before it reports.  So pause_writing is only ever called for bytes that the kernel refused.
  *
  * Reading and sending are the socket's own (net/conn/sock_transport.h), through ops.
  *
- * Descriptor: owned.  sock is NULL until somebody asks for the Python socket; from then on the socket object owns the descriptor and is closed
- * through its close(); should somebody else close it, transport_check_fd notices and the number is not used again.
- * The loop's watches and flush list own the transport while it reads, writes or waits to be flushed; the server only links it.
- * Thread: the loop's. */
+ * Descriptor: owned.  sock is NULL until somebody asks for the Python socket; from then on the socket object owns the
+ * descriptor and is closed through its close(); should somebody else close it, transport_check_fd notices and the
+ * number is not used again. The loop's watches and flush list own the transport while it reads, writes or waits to be
+ * flushed; the server only links it. Thread: the loop's. */
 #ifndef ASYNCLOOP_NET_TRANSPORT_H
 #define ASYNCLOOP_NET_TRANSPORT_H
 
@@ -64,28 +66,35 @@ typedef struct Transport {
     int shown_fd;       /* for repr, after that too */
     uint32_t n_lost;
     bool closing, eof_sent, read_paused, read_watched, write_watched, protocol_paused;
-    bool reads_first; /* an accepted connection: its first read is tried before the poller hears of it (read_watched is true meanwhile) */
+    /* an accepted connection: its first read is tried before the poller hears of it (read_watched is true meanwhile) */
+    bool reads_first;
     struct small_address name, peer_name;
 } Transport;
 
-/* type: Transport's, or one whose struct begins with a Transport.  fd is owned by the transport from here on, unless sock is given.  context is stolen (NULL: the empty one).  On failure fd is not closed. */
-static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock, PyObject *protocol, PyObject *context);
-/* The transport has begun: asyncio's futures._set_result_unless_cancelled(waiter, None), for the future of whoever opens it. */
+/* type: Transport's, or one whose struct begins with a Transport.  fd is owned by the transport from here on, unless
+ * sock is given.  context is stolen (NULL: the empty one).  On failure fd is not closed. */
+static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock,
+                                PyObject *protocol, PyObject *context);
+/* The transport has begun: asyncio's futures._set_result_unless_cancelled(waiter, None), for the future of whoever
+ * opens it. */
 static int transport_wake_opener(Loop *loop, PyObject *waiter) MUST_CHECK;
-/* The steps of a start, each by the replaced call_soon: connection_made, on_hear (NULL: none; name is asyncio's for it), the waiter (NULL: none). */
+/* The steps of a start, each by the replaced call_soon: connection_made, on_hear (NULL: none; name is asyncio's for
+ * it), the waiter (NULL: none). */
 static int transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter) MUST_CHECK;
 static int transport_register(PyObject *module, struct state *st) MUST_CHECK;
-static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, const struct sockaddr_storage *address,
-                               socklen_t n_bytes) MUST_CHECK;
+static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key,
+                               const struct sockaddr_storage *address, socklen_t n_bytes) MUST_CHECK;
 static int transport_set_extra(Transport *t, PyObject *name, PyObject *value) MUST_CHECK;
 static inline bool transport_is_reading(const Transport *t);
 /* EBADF when the Python socket was closed behind our back. */
 static inline int transport_check_fd(Transport *t) MUST_CHECK;
 /* The live transport of this loop that uses fd, or NULL: add_reader and sock_* refuse its descriptor. Borrowed. */
 static PyObject *transport_of_fd_borrowed(Loop *loop, int fd);
-static int transport_check_fd_free(Loop *loop, int fd, PyObject *shown) MUST_CHECK; /* asyncio's RuntimeError when there is one */
-static PyObject *transport_socket(Transport *t);                 /* the TransportSocket */
-static inline bool transport_socket_is_held(const Transport *t);  /* by anybody else: the program may use it by itself */
+/* asyncio's RuntimeError when there is one */
+static int transport_check_fd_free(Loop *loop, int fd, PyObject *shown) MUST_CHECK;
+static PyObject *transport_socket(Transport *t); /* the TransportSocket */
+/* by anybody else: the program may use it by itself */
+static inline bool transport_socket_is_held(const Transport *t);
 static PyObject *transport_python_socket_borrowed(Transport *t); /* made when first asked for */
 static PyObject *transport_get_extra(Transport *t, PyObject *name, PyObject *fallback);
 
@@ -98,14 +107,16 @@ static int transport_count_lost_write(Transport *t) MUST_CHECK;
 static int transport_write(Transport *t, PyObject *data) MUST_CHECK; /* bytes, bytearray or memoryview */
 static PyObject *Transport_write(PyObject *self, PyObject *data); /* the method, for StreamWriter */
 static int transport_flush(Transport *t) MUST_CHECK;
-/* Give bytes to the kernel at once, and queue a copy of what it does not take. For a sink's on_room: the queue must be empty. An error of the
- * socket's ends the connection (0 all the same). */
+/* Give bytes to the kernel at once, and queue a copy of what it does not take. For a sink's on_room: the queue must be
+ * empty. An error of the socket's ends the connection (0 all the same). */
 static int transport_send_now(Transport *t, const char *bytes, size_t n_bytes) MUST_CHECK;
-static inline void transport_list_flush(Transport *t);        /* flush after this ready entry, or a later one of the pass */
-static inline bool transport_gathers(const Transport *t);     /* may that be waited for? */
+/* flush after this ready entry, or a later one of the pass */
+static inline void transport_list_flush(Transport *t);
+static inline bool transport_gathers(const Transport *t); /* may that be waited for? */
 /* The queue is empty: what has the sink? */
 static inline int transport_ask_sink(Transport *t) MUST_CHECK;
-static int transport_send_failed(Transport *t) MUST_CHECK; /* with the raised exception: the queue is dropped, the connection ends */
+/* with the raised exception: the queue is dropped, the connection ends */
+static int transport_send_failed(Transport *t) MUST_CHECK;
 static int transport_flush_all(Loop *loop) MUST_CHECK; /* loop->flush.flush */
 static int transport_start_reading(Transport *t) MUST_CHECK;
 static void transport_stop_reading(Transport *t);
@@ -119,11 +130,14 @@ static int transport_close(Transport *t) MUST_CHECK;
 static int transport_abort(Transport *t) MUST_CHECK;
 /* connection_lost(exception) in a later pass; the queue is dropped. exception: borrowed, or None. */
 static int transport_force_close(Transport *t, PyObject *exception) MUST_CHECK;
-/* The raised exception ends the connection: reported unless it is an OSError.  -1: SystemExit or KeyboardInterrupt, still raised. */
+/* The raised exception ends the connection: reported unless it is an OSError.  -1: SystemExit or KeyboardInterrupt,
+ * still raised. */
 static int transport_fatal_error(Transport *t, const char *message) MUST_CHECK;
 /* Its report alone; is_quiet: the log has it in debug mode, and nobody otherwise. */
 static int transport_report_error(Transport *t, const char *message, PyObject *exception, bool is_quiet) MUST_CHECK;
-static int transport_lose(Transport *t, PyObject *exception) MUST_CHECK; /* the end itself, now; only from ready entries */
-static void transport_settle_empty_waiter(Transport *t, PyObject *exception); /* NULL: success. keeps a raised exception */
+/* the end itself, now; only from ready entries */
+static int transport_lose(Transport *t, PyObject *exception) MUST_CHECK;
+/* NULL: success. keeps a raised exception */
+static void transport_settle_empty_waiter(Transport *t, PyObject *exception);
 
 #endif

@@ -1,4 +1,5 @@
-/* net/conn/transport_type.c -- the Python face of Transport: asyncio.Transport's methods, and the attributes that programs look at. */
+/* net/conn/transport_type.c -- the Python face of Transport: asyncio.Transport's methods, and the attributes that
+ * programs look at. */
 #include "net/conn/transport.h"
 
 #include "core/log.h"
@@ -43,12 +44,12 @@ transport_check_writable(Transport *t, const char *method, const char *verb)
 }
 
 PyDoc_STRVAR(Transport_write_doc,
-"write($self, data)\n--\n\n"
-"Send data; never blocks.\n\n"
-"data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
-"Returns: None.  Raises: TypeError, RuntimeError (after write_eof).\n"
-"Source: asyncio's transports.\n"
-"Differs: what one callback or task step writes leaves in one system call when it returns.");
+             "write($self, data)\n--\n\n"
+             "Send data; never blocks.\n\n"
+             "data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
+             "Returns: None.  Raises: TypeError, RuntimeError (after write_eof).\n"
+             "Source: asyncio's transports.\n"
+             "Differs: what one callback or task step writes leaves in one system call when it returns.");
 
 static PyObject *
 Transport_write(PyObject *self, PyObject *data)
@@ -79,7 +80,8 @@ transport_check_lines(PyObject *lines)
             if (is_true < 0) {
                 return -1;
             }
-            PyErr_Format(PyExc_TypeError, "memoryview: a bytes-like object is required, not '%.200s'", Py_TYPE(line)->tp_name);
+            PyErr_Format(PyExc_TypeError, "memoryview: a bytes-like object is required, not '%.200s'",
+                         Py_TYPE(line)->tp_name);
             return -1;
         }
     }
@@ -100,7 +102,8 @@ transport_write_lines(Transport *t, PyObject *iterable)
     if (rc == 0 && t->n_lost > 0) {
         rc = transport_count_lost_write(t);
     }
-    for (Py_ssize_t i = 0; rc == 0 && t->n_lost == 0 && i < PyTuple_GET_SIZE(lines); i++) { /* what follows an item that ends the connection is part of the same write */
+    /* what follows an item that ends the connection is part of the same write */
+    for (Py_ssize_t i = 0; rc == 0 && t->n_lost == 0 && i < PyTuple_GET_SIZE(lines); i++) {
         PyObject *line = PyTuple_GET_ITEM(lines, i);
         rc = PyObject_CheckBuffer(line) ? transport_write(t, line) : 0;
     }
@@ -110,10 +113,10 @@ transport_write_lines(Transport *t, PyObject *iterable)
 #endif
 
 PyDoc_STRVAR(Transport_writelines_doc,
-"writelines($self, list_of_data)\n--\n\n"
-"Send several pieces of data, in one system call where the socket takes them.\n\n"
-"list_of_data: an iterable of bytes-like objects.\n"
-"Returns: None.  Raises: TypeError, RuntimeError (after write_eof).  Source: asyncio's transports.");
+             "writelines($self, list_of_data)\n--\n\n"
+             "Send several pieces of data, in one system call where the socket takes them.\n\n"
+             "list_of_data: an iterable of bytes-like objects.\n"
+             "Returns: None.  Raises: TypeError, RuntimeError (after write_eof).  Source: asyncio's transports.");
 
 static PyObject *
 Transport_writelines(PyObject *self, PyObject *lines)
@@ -141,9 +144,9 @@ Transport_writelines(PyObject *self, PyObject *lines)
 }
 
 PyDoc_STRVAR(Transport_write_eof_doc,
-"write_eof($self, /)\n--\n\n"
-"Close the sending direction once everything queued has gone; receiving goes on.\n\n"
-"Returns: None.  Raises: OSError.  Source: asyncio's transports.");
+             "write_eof($self, /)\n--\n\n"
+             "Close the sending direction once everything queued has gone; receiving goes on.\n\n"
+             "Returns: None.  Raises: OSError.  Source: asyncio's transports.");
 
 static PyObject *
 Transport_write_eof(PyObject *self, PyObject *unused)
@@ -223,13 +226,16 @@ Transport_get_write_buffer_limits(PyObject *self, PyObject *unused)
     return Py_BuildValue("(nn)", (Py_ssize_t)t->low_bytes, (Py_ssize_t)t->high_bytes);
 }
 
-/* A limit as a number of bytes; beyond what fits it is as good as no limit.  What is no number fails in the operation that asyncio does with it. */
+/* A limit as a number of bytes; beyond what fits it is as good as no limit.  What is no number fails in the operation
+ * that asyncio does with it. */
 static int
 transport_parse_limit(PyObject *limit, bool is_only_high, Py_ssize_t *n_bytes)
 {
     if (!PyNumber_Check(limit)) {
         PyObject *number = PyLong_FromLong(is_only_high ? 4 : 0);
-        PyObject *odd = number == NULL ? NULL : is_only_high ? PyNumber_FloorDivide(limit, number) : PyObject_RichCompare(limit, number, Py_GE);
+        PyObject *odd = number == NULL ? NULL
+                        : is_only_high ? PyNumber_FloorDivide(limit, number)
+                                       : PyObject_RichCompare(limit, number, Py_GE);
         if (odd != NULL) {
             PyErr_Format(PyExc_TypeError, "a number of bytes is needed, not %R", limit);
         }
@@ -253,7 +259,8 @@ transport_parse_limits(PyObject *args, PyObject *kwargs, size_t *high_bytes, siz
     static const char *const names[] = {"high", "low", NULL};
     PyObject *high_arg = Py_None, *low_arg = Py_None;
     Py_ssize_t high = TRANSPORT_HIGH_DEFAULT, low = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", (char **)names, &high_arg, &low_arg)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", (char **)names, &high_arg,
+                                     &low_arg)) {
         return -1;
     }
     if (low_arg != Py_None) {
@@ -278,17 +285,17 @@ transport_parse_limits(PyObject *args, PyObject *kwargs, size_t *high_bytes, siz
 }
 
 PyDoc_STRVAR(Transport_set_write_buffer_limits_doc,
-"set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
-"Set the water marks: pause_writing above high, resume_writing at or below low.\n\n"
-"high, low: bytes; None: high is 64 KiB or 4 * low, low is high // 4.\n"
-"Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
+             "set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
+             "Set the water marks: pause_writing above high, resume_writing at or below low.\n\n"
+             "high, low: bytes; None: high is 64 KiB or 4 * low, low is high // 4.\n"
+             "Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
 
 static PyObject *
 Transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Transport *t = (Transport *)self;
-    if (transport_parse_limits(args, kwargs, &t->high_bytes, &t->low_bytes) < 0 || transport_flush(t) < 0 ||
-        transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
+    if (transport_parse_limits(args, kwargs, &t->high_bytes, &t->low_bytes) < 0 || transport_flush(t) < 0
+        || transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -318,9 +325,9 @@ Transport_is_closing(PyObject *self, PyObject *unused)
 }
 
 PyDoc_STRVAR(Transport_close_doc,
-"close($self, /)\n--\n\n"
-"Stop reading, send what is queued, then call connection_lost(None) from the loop.\n\n"
-"Returns: None.  Source: asyncio's transports.");
+             "close($self, /)\n--\n\n"
+             "Stop reading, send what is queued, then call connection_lost(None) from the loop.\n\n"
+             "Returns: None.  Source: asyncio's transports.");
 
 static PyObject *
 Transport_close(PyObject *self, PyObject *unused)
@@ -340,7 +347,8 @@ Transport_abort(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* _force_close(exc): what asyncio.sslproto calls for abort() and on a fatal error.  What was written before has left, as on asyncio. */
+/* _force_close(exc): what asyncio.sslproto calls for abort() and on a fatal error.  What was written before has left,
+ * as on asyncio. */
 static PyObject *
 Transport__force_close(PyObject *self, PyObject *exception)
 {
@@ -351,9 +359,9 @@ Transport__force_close(PyObject *self, PyObject *exception)
 }
 
 PyDoc_STRVAR(Transport_get_extra_info_doc,
-"get_extra_info($self, name, default=None)\n--\n\n"
-"Facts about the connection: 'socket', 'peername', 'sockname', and what the transport was given.\n\n"
-"Returns: the value, or default.  Source: asyncio's transports.");
+             "get_extra_info($self, name, default=None)\n--\n\n"
+             "Facts about the connection: 'socket', 'peername', 'sockname', and what the transport was given.\n\n"
+             "Returns: the value, or default.  Source: asyncio's transports.");
 
 static PyObject *
 Transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -377,7 +385,8 @@ Transport__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"exc", "message", NULL};
     PyObject *exception;
     const char *message = "Fatal error on transport";
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception, &message)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception,
+                                     &message)) {
         return NULL;
     }
     compat_set_raised(Py_NewRef(exception));
@@ -395,7 +404,8 @@ Transport_raise_not_implemented(PyObject *self, PyObject *unused)
     return NULL;
 }
 
-/* _make_empty_waiter(): a future that is done when the queue is empty; until _reset_empty_waiter() nothing may be written (sendfile). */
+/* _make_empty_waiter(): a future that is done when the queue is empty; until _reset_empty_waiter() nothing may be
+ * written (sendfile). */
 static PyObject *
 Transport__make_empty_waiter(PyObject *self, PyObject *unused)
 {
@@ -425,9 +435,11 @@ Transport__reset_empty_waiter(PyObject *self, PyObject *unused)
 }
 
 ARGS_NAMED(Transport_write_named, Transport_write, "_SelectorSocketTransport.write", "data")
-ARGS_NAMED(Transport_writelines_named, Transport_writelines, NET_WRITELINES_GATHERS ? "_SelectorSocketTransport.writelines" : "WriteTransport.writelines", "list_of_data")
+ARGS_NAMED(Transport_writelines_named, Transport_writelines,
+           NET_WRITELINES_GATHERS ? "_SelectorSocketTransport.writelines" : "WriteTransport.writelines", "list_of_data")
 ARGS_NAMED(Transport_set_protocol_named, Transport_set_protocol, "_SelectorSocketTransport.set_protocol", "protocol")
-PyDoc_STRVAR(Transport__force_close_doc, "_force_close($self, exc)\n--\n\nEnd the connection for exc, or None; what is queued is lost.");
+PyDoc_STRVAR(Transport__force_close_doc,
+             "_force_close($self, exc)\n--\n\nEnd the connection for exc, or None; what is queued is lost.");
 ARGS_NAMED(Transport__force_close_named, Transport__force_close, "_SelectorTransport._force_close", "exc")
 
 static PyMethodDef Transport_methods[] = {
@@ -444,15 +456,20 @@ static PyMethodDef Transport_methods[] = {
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the kernel has not taken.")},
     {"get_write_buffer_limits", Transport_get_write_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
-    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))Transport_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
-     Transport_set_write_buffer_limits_doc},
-    {ARGS_NAMED_METHOD("set_protocol", Transport_set_protocol_named), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
-    {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
-    {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
+    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))Transport_set_write_buffer_limits,
+     METH_VARARGS | METH_KEYWORDS, Transport_set_write_buffer_limits_doc},
+    {ARGS_NAMED_METHOD("set_protocol", Transport_set_protocol_named),
+     PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
+    {"get_protocol", Transport_get_protocol, METH_NOARGS,
+     PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
+    {"is_closing", Transport_is_closing, METH_NOARGS,
+     PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", Transport_close, METH_NOARGS, Transport_close_doc},
     {"abort", Transport_abort, METH_NOARGS,
-     PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from the loop.")},
-    {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
+     PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from "
+               "the loop.")},
+    {"get_extra_info", (PyCFunction)(void (*)(void))Transport_get_extra_info, METH_VARARGS | METH_KEYWORDS,
+     Transport_get_extra_info_doc},
     {ARGS_NAMED_METHOD("_force_close", Transport__force_close_named), Transport__force_close_doc},
     {"_fatal_error", (PyCFunction)(void (*)(void))Transport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
     {"_make_empty_waiter", Transport__make_empty_waiter, METH_NOARGS, NULL},
@@ -636,8 +653,9 @@ Transport_repr(PyObject *self)
     if (t->fd < 0 || t->loop->state == LOOP_CLOSED) {
         return PyUnicode_FromFormat("<_SelectorSocketTransport%s fd=%d>", state, t->shown_fd);
     }
-    return PyUnicode_FromFormat("<_SelectorSocketTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
-                                t->write_watched ? "polling" : "idle", t->out.n_bytes);
+    return PyUnicode_FromFormat("<_SelectorSocketTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd,
+                                t->read_watched ? "polling" : "idle", t->write_watched ? "polling" : "idle",
+                                t->out.n_bytes);
 }
 
 /* ---- life and death */

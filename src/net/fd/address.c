@@ -48,8 +48,9 @@ static bool
 address_from_python(PyObject *tuple, int family, struct sockaddr_storage *address, socklen_t *n_bytes)
 {
     uint32_t port, flowinfo = 0, scope_id = 0;
-    if (!PyTuple_CheckExact(tuple) || PyTuple_GET_SIZE(tuple) < 2 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(tuple, 0)) ||
-        !PyUnicode_IS_COMPACT_ASCII(PyTuple_GET_ITEM(tuple, 0)) || !address_number(PyTuple_GET_ITEM(tuple, 1), UINT16_MAX, &port)) {
+    if (!PyTuple_CheckExact(tuple) || PyTuple_GET_SIZE(tuple) < 2 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(tuple, 0))
+        || !PyUnicode_IS_COMPACT_ASCII(PyTuple_GET_ITEM(tuple, 0))
+        || !address_number(PyTuple_GET_ITEM(tuple, 1), UINT16_MAX, &port)) {
         return false;
     }
     const char *host = (const char *)PyUnicode_1BYTE_DATA(PyTuple_GET_ITEM(tuple, 0));
@@ -64,9 +65,9 @@ address_from_python(PyObject *tuple, int family, struct sockaddr_storage *addres
         *n_bytes = sizeof(*a);
         return inet_pton(AF_INET, host, &a->sin_addr) == 1;
     }
-    if (family != AF_INET6 || PyTuple_GET_SIZE(tuple) > 4 ||
-        (PyTuple_GET_SIZE(tuple) > 2 && !address_number(PyTuple_GET_ITEM(tuple, 2), 0xfffff, &flowinfo)) ||
-        (PyTuple_GET_SIZE(tuple) > 3 && !address_number(PyTuple_GET_ITEM(tuple, 3), UINT32_MAX, &scope_id))) {
+    if (family != AF_INET6 || PyTuple_GET_SIZE(tuple) > 4
+        || (PyTuple_GET_SIZE(tuple) > 2 && !address_number(PyTuple_GET_ITEM(tuple, 2), 0xfffff, &flowinfo))
+        || (PyTuple_GET_SIZE(tuple) > 3 && !address_number(PyTuple_GET_ITEM(tuple, 3), UINT32_MAX, &scope_id))) {
         return false;
     }
     struct sockaddr_in6 *a = (struct sockaddr_in6 *)address;
@@ -82,7 +83,8 @@ static PyObject *
 address_unix_to_python(const struct sockaddr_un *address, socklen_t n_bytes)
 {
     size_t header = offsetof(struct sockaddr_un, sun_path);
-    if (n_bytes > header && address->sun_path[0] == '\0') { /* the abstract namespace: not a path, and zero bytes count */
+    /* the abstract namespace: not a path, and zero bytes count */
+    if (n_bytes > header && address->sun_path[0] == '\0') {
         return PyBytes_FromStringAndSize(address->sun_path, (Py_ssize_t)(n_bytes - header));
     }
     size_t n = n_bytes > header ? strnlen(address->sun_path, n_bytes - header) : 0;
@@ -132,7 +134,8 @@ address_to_python(const struct sockaddr_storage *address, socklen_t n_bytes)
     if (address->ss_family == AF_INET6 && n_bytes >= sizeof(struct sockaddr_in6)) {
         const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)address;
         inet_ntop(AF_INET6, &a->sin6_addr, text, sizeof(text));
-        return Py_BuildValue("(siII)", text, ntohs(a->sin6_port), (unsigned int)ntohl(a->sin6_flowinfo), (unsigned int)a->sin6_scope_id);
+        return Py_BuildValue("(siII)", text, ntohs(a->sin6_port), (unsigned int)ntohl(a->sin6_flowinfo),
+                             (unsigned int)a->sin6_scope_id);
     }
     if (address->ss_family == AF_UNIX) {
         return address_unix_to_python((const struct sockaddr_un *)address, n_bytes);

@@ -69,9 +69,12 @@ static PyObject *
 addrinfo_entry(struct state *st, int family, const struct addrinfo_kind *kind, PyObject *sockaddr)
 {
     PyObject *enum_family = family == AF_INET6 ? st->AF_INET6_member : st->AF_INET_member;
-    PyObject *enum_type = kind->type == SOCK_STREAM ? st->SOCK_STREAM_member : kind->type == SOCK_DGRAM ? st->SOCK_DGRAM_member : st->SOCK_RAW_member;
+    PyObject *enum_type = kind->type == SOCK_STREAM  ? st->SOCK_STREAM_member
+                          : kind->type == SOCK_DGRAM ? st->SOCK_DGRAM_member
+                                                     : st->SOCK_RAW_member;
     PyObject *protocol = PyLong_FromLong(kind->protocol), *name = PyUnicode_New(0, 0);
-    PyObject *entry = protocol == NULL || name == NULL ? NULL : PyTuple_Pack(5, enum_family, enum_type, protocol, name, sockaddr);
+    PyObject *entry =
+        protocol == NULL || name == NULL ? NULL : PyTuple_Pack(5, enum_family, enum_type, protocol, name, sockaddr);
     Py_XDECREF(protocol);
     Py_XDECREF(name);
     return entry;
@@ -104,9 +107,10 @@ Loop__numeric_addrinfo(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
         return NULL;
     }
     PyObject *host = args[0], *port = args[1];
-    if (loop->state == LOOP_CLOSED || loop->debug || !PyUnicode_CheckExact(host) || !PyUnicode_IS_COMPACT_ASCII(host) || !PyLong_CheckExact(port) ||
-        !addrinfo_number(args[2], &family) || !addrinfo_number(args[3], &type) || !addrinfo_number(args[4], &protocol) ||
-        !addrinfo_number(args[5], &flags) || (flags & ~ADDRINFO_HARMLESS_FLAGS) != 0) {
+    if (loop->state == LOOP_CLOSED || loop->debug || !PyUnicode_CheckExact(host) || !PyUnicode_IS_COMPACT_ASCII(host)
+        || !PyLong_CheckExact(port) || !addrinfo_number(args[2], &family) || !addrinfo_number(args[3], &type)
+        || !addrinfo_number(args[4], &protocol) || !addrinfo_number(args[5], &flags)
+        || (flags & ~ADDRINFO_HARMLESS_FLAGS) != 0) {
         Py_RETURN_NONE;
     }
     long number = PyLong_AsLongAndOverflow(port, &overflow);

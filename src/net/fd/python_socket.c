@@ -1,4 +1,5 @@
-/* net/fd/python_socket.c -- reading the descriptor out of a socket object, once a socket has shown that the field is where we expect it. */
+/* net/fd/python_socket.c -- reading the descriptor out of a socket object, once a socket has shown that the field is
+ * where we expect it. */
 #include "net/fd/python_socket.h"
 
 static inline int

@@ -1,7 +1,8 @@
 /* net/fd/python_socket.h -- the descriptor of a Python socket, without a Python call.
  *
- * A socket object's first own field is its descriptor (Modules/socketmodule.c, PySocketSockObject.sock_fd, on 3.11-3.15); checked at import
- * against fileno() of an open and a closed socket, and not used where it does not hold.  A subclass other than socket.socket is asked by fileno(). */
+ * A socket object's first own field is its descriptor (Modules/socketmodule.c, PySocketSockObject.sock_fd,
+ * on 3.11-3.15); checked at import against fileno() of an open and a closed socket, and not used where it does not
+ * hold.  A subclass other than socket.socket is asked by fileno(). */
 #ifndef ASYNCLOOP_NET_PYTHON_SOCKET_H
 #define ASYNCLOOP_NET_PYTHON_SOCKET_H
 

@@ -1,4 +1,5 @@
-/* net/ops/sock_coro.c -- a SockOp as inspect sees it: the coroutine object that asyncio's sock_recv and its sisters give. */
+/* net/ops/sock_coro.c -- a SockOp as inspect sees it: the coroutine object that asyncio's sock_recv and its sisters
+ * give. */
 #include "core/function.h"
 #include "net/ops/sock_ops.h"
 #include "task/coro/coro.h"
@@ -9,7 +10,10 @@ static enum coro_state
 sock_op_coro_state(PyObject *self)
 {
     static const enum coro_state states[] = {
-        [SOCK_OP_NEW] = CORO_CREATED, [SOCK_OP_BEGINNING] = CORO_RUNNING, [SOCK_OP_WAITING] = CORO_WAITING, [SOCK_OP_DONE] = CORO_DONE,
+        [SOCK_OP_NEW] = CORO_CREATED,
+        [SOCK_OP_BEGINNING] = CORO_RUNNING,
+        [SOCK_OP_WAITING] = CORO_WAITING,
+        [SOCK_OP_DONE] = CORO_DONE,
     };
     return states[((SockOp *)self)->state];
 }

@@ -9,10 +9,22 @@
 #include <errno.h>
 
 enum sock_op_kind {
-    SOCK_OP_RECV, SOCK_OP_RECV_INTO, SOCK_OP_RECVFROM, SOCK_OP_RECVFROM_INTO, SOCK_OP_SENDALL, SOCK_OP_SENDTO, SOCK_OP_ACCEPT,
-    SOCK_OP_CONNECT, SOCK_OP_WAIT_WRITABLE
+    SOCK_OP_RECV,
+    SOCK_OP_RECV_INTO,
+    SOCK_OP_RECVFROM,
+    SOCK_OP_RECVFROM_INTO,
+    SOCK_OP_SENDALL,
+    SOCK_OP_SENDTO,
+    SOCK_OP_ACCEPT,
+    SOCK_OP_CONNECT,
+    SOCK_OP_WAIT_WRITABLE
 };
-enum sock_op_state { SOCK_OP_NEW, SOCK_OP_BEGINNING /* in the first try: a socket's own method may come back here */, SOCK_OP_WAITING, SOCK_OP_DONE };
+enum sock_op_state {
+    SOCK_OP_NEW,
+    SOCK_OP_BEGINNING /* in the first try: a socket's own method may come back here */,
+    SOCK_OP_WAITING,
+    SOCK_OP_DONE
+};
 
 typedef struct {
     PyObject_HEAD
@@ -160,8 +172,8 @@ sock_op_send_once(SockOp *op, bool *raised)
     }
     PyObject *whole = PyMemoryView_FromObject(op->args[0]), *bytes = NULL, *rest = NULL, *n = NULL;
     ssize_t sent = -1;
-    if (whole != NULL && (bytes = PyObject_CallMethod(whole, "cast", "s", "B")) != NULL &&
-        (rest = PySequence_GetSlice(bytes, op->sent, op->view.len)) != NULL) {
+    if (whole != NULL && (bytes = PyObject_CallMethod(whole, "cast", "s", "B")) != NULL
+        && (rest = PySequence_GetSlice(bytes, op->sent, op->view.len)) != NULL) {
         n = PyObject_CallMethod(op->sock, "send", "O", rest);
         sent = n == NULL ? -1 : PyLong_AsSsize_t(n);
     }
@@ -298,7 +310,8 @@ sock_op_evict_stale(Loop *loop, SockOp *old, int fd)
 static COLD void
 sock_ops_evict_writer(Loop *loop, int fd)
 {
-    PyObject *waiting = loop->state == LOOP_CLOSED ? NULL : watch_owner_borrowed(loop, fd, WATCH_WRITE, sock_op_on_ready);
+    PyObject *waiting =
+        loop->state == LOOP_CLOSED ? NULL : watch_owner_borrowed(loop, fd, WATCH_WRITE, sock_op_on_ready);
     if (waiting == NULL || future_is_done((Future *)((SockOp *)waiting)->future)) {
         return;
     }
@@ -350,7 +363,8 @@ sock_op_wait(SockOp *op)
     return sock_op_watch(op);
 }
 
-/* The socket's method has raised SystemExit or KeyboardInterrupt: it is asked again when the loop is run again, as on asyncio. */
+/* The socket's method has raised SystemExit or KeyboardInterrupt: it is asked again when the loop is run again, as on
+ * asyncio. */
 static COLD int
 sock_op_try_again(SockOp *op)
 {
@@ -481,7 +495,8 @@ sock_op_begin(SockOp *op, PyObject **result)
     if (rc != 0) {
         return rc;
     }
-    op->fd = python_socket_fd(st, op->sock); /* the method may have changed it; and others are only asked when they must wait */
+    /* the method may have changed it; and others are only asked when they must wait */
+    op->fd = python_socket_fd(st, op->sock);
     if (op->fd < 0) {
         return PyErr_Occurred() ? -1 : raise_errno(-EBADF);
     }
@@ -629,7 +644,8 @@ static COLD void
 sock_op_warn_unawaited(SockOp *op)
 {
     PyObject *raised = compat_take_raised();
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine 'Loop.%s' was never awaited", sock_op_kinds[op->kind].name) < 0) {
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine 'Loop.%s' was never awaited", sock_op_kinds[op->kind].name)
+        < 0) {
         PyErr_WriteUnraisable(NULL);
     }
     compat_set_raised(raised);
@@ -657,7 +673,8 @@ SockOp_dealloc(PyObject *self)
     if (op->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    if (LIKELY(!dealloc_goes_deeper(op->sock) && !dealloc_goes_deeper(op->args[0]) && !dealloc_goes_deeper(op->args[1]))) {
+    if (LIKELY(!dealloc_goes_deeper(op->sock) && !dealloc_goes_deeper(op->args[0])
+               && !dealloc_goes_deeper(op->args[1]))) {
         sock_op_free(op);
         return;
     }
@@ -751,11 +768,15 @@ sock_op_parse(enum sock_op_kind kind, PyObject *const *args, Py_ssize_t n_args, 
     for (Py_ssize_t k = 0; k < n_names; k++) {
         PyObject *name = PyTuple_GET_ITEM(names, k);
         Py_ssize_t i = 0;
-        while (i < n_max && PyUnicode_CompareWithASCIIString(name, i == 0 ? "sock" : sock_op_kinds[kind].argument_names[i - 1]) != 0) {
+        while (i < n_max
+               && PyUnicode_CompareWithASCIIString(name, i == 0 ? "sock" : sock_op_kinds[kind].argument_names[i - 1])
+                      != 0) {
             i++;
         }
         if (i == n_max || slots[i] != NULL) {
-            PyErr_Format(PyExc_TypeError, i == n_max ? "%s() got an unexpected keyword argument '%U'" : "%s() got multiple values for argument '%U'",
+            PyErr_Format(PyExc_TypeError,
+                         i == n_max ? "%s() got an unexpected keyword argument '%U'"
+                                    : "%s() got multiple values for argument '%U'",
                          function, name);
             return -1;
         }

@@ -8,7 +8,8 @@
 
 /* ---- reports */
 
-/* An error of the system that asyncio speaks of in debug mode only: a writer's, and EIO, the end of a pseudo-terminal. */
+/* An error of the system that asyncio speaks of in debug mode only: a writer's, and EIO, the end of a pseudo-terminal.
+ */
 static bool
 pipe_is_quiet_error(Pipe *p, PyObject *exception)
 {
@@ -87,7 +88,8 @@ pipe_on_no_data(Pipe *p, ssize_t n)
     return pipe_fatal_error(p, "Fatal read error on pipe transport");
 }
 
-/* One read of all that is there, up to asyncio's 256 KiB: a pipe may be one of packets, or a socket with records, which end a read each. */
+/* One read of all that is there, up to asyncio's 256 KiB: a pipe may be one of packets, or a socket with records, which
+ * end a read each. */
 static int
 pipe_read(Pipe *p)
 {
@@ -290,9 +292,11 @@ static int
 pipe_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 {
     Pipe *p = (Pipe *)self;
-    bool wants_reading = p->base.fd >= 0 && (p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing);
+    bool wants_reading =
+        p->base.fd >= 0 && (p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing);
     if (wants_reading && !p->base.read_watched && transport_start_reading(&p->base) < 0) {
-        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL); /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
+        /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
+        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
     }
     return 0;
 }
@@ -331,7 +335,9 @@ pipe_start_soon(Pipe *p, PyObject *waiter)
         return loop_ready_push(loop, pipe_on_start, (PyObject *)p, waiter);
     }
     bool hears = !p->is_writer || p->hears_reader;
-    return transport_start_by_name(&p->base, hears ? pipe_on_hear : NULL, p->is_writer ? "BaseSelectorEventLoop._add_reader" : "_UnixReadPipeTransport._add_reader", waiter);
+    return transport_start_by_name(
+        &p->base, hears ? pipe_on_hear : NULL,
+        p->is_writer ? "BaseSelectorEventLoop._add_reader" : "_UnixReadPipeTransport._add_reader", waiter);
 }
 
 static void
@@ -369,7 +375,8 @@ pipe_lose(Pipe *p, PyObject *exception)
         rc = -1;
     }
     else {
-        if (p->base.protocol.object != NULL && protocol_call_connection_lost(loop->st, &p->base.protocol, exception) < 0) {
+        if (p->base.protocol.object != NULL
+            && protocol_call_connection_lost(loop->st, &p->base.protocol, exception) < 0) {
             rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_lost, exception);
         }
         context_leave(loop, &p->base.context);
@@ -400,7 +407,8 @@ pipe_lose_soon(Pipe *p, PyObject *exception)
     }
     p->losing = true;
     return deferred_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception,
-                         p->is_writer ? "_UnixWritePipeTransport._call_connection_lost" : "_UnixReadPipeTransport._call_connection_lost");
+                         p->is_writer ? "_UnixWritePipeTransport._call_connection_lost"
+                                      : "_UnixReadPipeTransport._call_connection_lost");
 }
 
 /* ---- birth */
@@ -414,8 +422,9 @@ pipe_check_kind(Pipe *p)
         return raise_errno(kind);
     }
     if (kind == FILE_OTHER) {
-        PyErr_SetString(PyExc_ValueError, p->is_writer ? "Pipe transport is only for pipes, sockets and character devices"
-                                                       : "Pipe transport is for pipes/sockets only.");
+        PyErr_SetString(PyExc_ValueError, p->is_writer
+                                              ? "Pipe transport is only for pipes, sockets and character devices"
+                                              : "Pipe transport is for pipes/sockets only.");
         return -1;
     }
     p->hears_reader = p->is_writer && kind != FILE_CHARACTER_DEVICE;
@@ -441,7 +450,8 @@ pipe_init(Pipe *p, PyObject *file, PyObject *protocol, PyObject *extra)
         return raise_errno(-EBADF);
     }
     p->base.fd = (int)fd;
-    if (pipe_check_kind(p) < 0 || protocol_check(st, protocol) < 0 || protocol_set(st, &p->base.protocol, protocol) < 0) {
+    if (pipe_check_kind(p) < 0 || protocol_check(st, protocol) < 0
+        || protocol_set(st, &p->base.protocol, protocol) < 0) {
         return -1;
     }
     return context_copy_current(&p->base.context);
@@ -451,7 +461,8 @@ static Pipe *
 pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyObject *extra, bool is_writer)
 {
     static const struct transport_ops read_ops = {.on_readable = pipe_on_readable};
-    static const struct transport_ops write_ops = {pipe_on_reader_gone, pipe_on_writable, "pipe closed by peer or os.write(pipe, data) raised exception."};
+    static const struct transport_ops write_ops = {pipe_on_reader_gone, pipe_on_writable,
+                                                   "pipe closed by peer or os.write(pipe, data) raised exception."};
     struct state *st = loop->st;
     PyTypeObject *type = is_writer ? st->WritePipeTransport_type : st->ReadPipeTransport_type;
     if (loop_check_closed(loop) < 0) {

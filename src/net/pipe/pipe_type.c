@@ -1,14 +1,14 @@
-/* net/pipe/pipe_type.c -- the Python faces of Pipe: asyncio's methods of a read pipe's and of a write pipe's transport. */
+/* net/pipe/pipe_type.c -- the Python faces of Pipe: asyncio's methods of a read pipe's and of a write pipe's transport.
+ */
 #include "net/pipe/pipe.h"
 
 #include "core/raise.h"
 
 /* ---- both */
 
-PyDoc_STRVAR(Pipe_get_extra_info_doc,
-"get_extra_info($self, name, default=None)\n--\n\n"
-"Facts about the transport: 'pipe', the object it was made of.\n\n"
-"Returns: the value, or default.  Source: asyncio's transports.");
+PyDoc_STRVAR(Pipe_get_extra_info_doc, "get_extra_info($self, name, default=None)\n--\n\n"
+                                      "Facts about the transport: 'pipe', the object it was made of.\n\n"
+                                      "Returns: the value, or default.  Source: asyncio's transports.");
 
 static PyObject *
 Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -49,10 +49,10 @@ Pipe__read_ready(PyObject *self, PyObject *unused)
 /* ---- writing */
 
 PyDoc_STRVAR(Pipe_write_doc,
-"write($self, data)\n--\n\n"
-"Write data; never blocks.\n\n"
-"data: bytes, bytearray or memoryview; what the pipe does not take now is kept (a copy, unless bytes).\n"
-"Returns: None.  Raises: AssertionError (data is none of these).  Source: asyncio's transports.");
+             "write($self, data)\n--\n\n"
+             "Write data; never blocks.\n\n"
+             "data: bytes, bytearray or memoryview; what the pipe does not take now is kept (a copy, unless bytes).\n"
+             "Returns: None.  Raises: AssertionError (data is none of these).  Source: asyncio's transports.");
 
 static PyObject *
 Pipe_write(PyObject *self, PyObject *data)
@@ -109,7 +109,8 @@ static PyObject *
 Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Pipe *p = (Pipe *)self;
-    if (transport_parse_limits(args, kwargs, &p->base.high_bytes, &p->base.low_bytes) < 0 || transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes) < 0) {
+    if (transport_parse_limits(args, kwargs, &p->base.high_bytes, &p->base.low_bytes) < 0
+        || transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -122,7 +123,8 @@ Pipe__fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
     static const char *const names[] = {"exc", "message", NULL};
     PyObject *exception;
     const char *message = "Fatal error on pipe transport";
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception, &message)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|s:_fatal_error", (char **)names, PyExc_BaseException, &exception,
+                                     &message)) {
         return NULL;
     }
     compat_set_raised(Py_NewRef(exception));
@@ -149,10 +151,13 @@ PyDoc_STRVAR(Pipe_set_protocol_doc, "set_protocol($self, protocol)\n--\n\nWho ge
 static PyMethodDef ReadPipe_methods[] = {
     PIPE_METHODS,
     {ARGS_NAMED_METHOD("set_protocol", ReadPipe_set_protocol), Pipe_set_protocol_doc},
-    {"pause_reading", Transport_pause_reading, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
+    {"pause_reading", Transport_pause_reading, METH_NOARGS,
+     PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
     {"resume_reading", Transport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
-    {"is_reading", Transport_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
-    {"close", Pipe_close, METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nRead no more; connection_lost(None) comes from the loop.")},
+    {"is_reading", Transport_is_reading, METH_NOARGS,
+     PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
+    {"close", Pipe_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\nRead no more; connection_lost(None) comes from the loop.")},
     {NULL},
 };
 
@@ -160,11 +165,15 @@ static PyMethodDef WritePipe_methods[] = {
     PIPE_METHODS,
     {ARGS_NAMED_METHOD("set_protocol", WritePipe_set_protocol), Pipe_set_protocol_doc},
     {ARGS_NAMED_METHOD("write", Pipe_write_named), Pipe_write_doc},
-    {ARGS_NAMED_METHOD("writelines", Pipe_writelines_named), PyDoc_STR("writelines($self, list_of_data)\n--\n\nwrite(b''.join(list_of_data)).")},
+    {ARGS_NAMED_METHOD("writelines", Pipe_writelines_named),
+     PyDoc_STR("writelines($self, list_of_data)\n--\n\nwrite(b''.join(list_of_data)).")},
     {"can_write_eof", Transport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: True.")},
-    {"pause_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("pause_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
-    {"resume_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
-    {"is_reading", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"pause_reading", Transport_raise_not_implemented, METH_NOARGS,
+     PyDoc_STR("pause_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"resume_reading", Transport_raise_not_implemented, METH_NOARGS,
+     PyDoc_STR("resume_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"is_reading", Transport_raise_not_implemented, METH_NOARGS,
+     PyDoc_STR("is_reading($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"write_eof", Pipe_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nThe same as close().")},
     {"get_write_buffer_size", Pipe_get_write_buffer_size, METH_NOARGS,
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the pipe has not taken.")},
@@ -238,8 +247,10 @@ Pipe_get_extra(PyObject *self, void *unused)
     {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
     {"_extra", Pipe_get_extra, Transport_set_extra_attr, NULL, NULL}
 
-static PyGetSetDef ReadPipe_getset[] = {PIPE_GETSET(ReadPipe_get_class), {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
-static PyGetSetDef WritePipe_getset[] = {PIPE_GETSET(WritePipe_get_class), {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
+static PyGetSetDef ReadPipe_getset[] = {
+    PIPE_GETSET(ReadPipe_get_class), {"max_size", Transport_get_max_size, NULL, NULL, NULL}, {NULL}};
+static PyGetSetDef WritePipe_getset[] = {
+    PIPE_GETSET(WritePipe_get_class), {"_buffer", Pipe_get_buffer, NULL, NULL, NULL}, {NULL}};
 
 static PyMemberDef Pipe_members[] = {
     TRANSPORT_MEMBERS,
@@ -257,7 +268,8 @@ Pipe_repr(PyObject *self)
         return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->base.fd, p->file == NULL ? "closed" : "open");
     }
     if (p->is_writer) {
-        return PyUnicode_FromFormat("<%s%s fd=%d %s bufsize=%zu>", name, state, p->base.fd, p->base.write_watched ? "polling" : "idle", p->base.out.n_bytes);
+        return PyUnicode_FromFormat("<%s%s fd=%d %s bufsize=%zu>", name, state, p->base.fd,
+                                    p->base.write_watched ? "polling" : "idle", p->base.out.n_bytes);
     }
     return PyUnicode_FromFormat("<%s%s fd=%d %s>", name, state, p->base.fd, p->base.read_watched ? "polling" : "idle");
 }
@@ -320,8 +332,8 @@ Pipe_dealloc(PyObject *self)
     {Py_tp_doc, doc}, {Py_tp_methods, methods}, {Py_tp_getset, getset}, {Py_tp_members, Pipe_members}, {Py_tp_repr, Pipe_repr}, \
     {Py_tp_traverse, Pipe_traverse}, {Py_tp_clear, Pipe_clear}, {Py_tp_finalize, Pipe_finalize}, {Py_tp_dealloc, Pipe_dealloc}, {0, NULL},
 
-static PyType_Slot ReadPipe_slots[] = {PIPE_SLOTS(ReadPipe_methods, ReadPipe_getset,
-                                                  "Reads from a pipe; isinstance of asyncio.ReadTransport.")};
+static PyType_Slot ReadPipe_slots[] = {
+    PIPE_SLOTS(ReadPipe_methods, ReadPipe_getset, "Reads from a pipe; isinstance of asyncio.ReadTransport.")};
 static PyType_Slot WritePipe_slots[] = {PIPE_SLOTS(WritePipe_methods, WritePipe_getset,
                                                    "Writes to a pipe; isinstance of asyncio.Transport, as asyncio's.")};
 
@@ -355,7 +367,8 @@ pipe_parse_and_open(PyObject *self, PyObject *args, PyObject *kwargs, bool is_wr
 {
     static const char *const names[] = {"pipe", "protocol", "waiter", "extra", NULL};
     PyObject *file, *protocol, *waiter = Py_None, *extra = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, is_writer ? "OO|OO:_make_write_pipe_transport" : "OO|OO:_make_read_pipe_transport",
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                     is_writer ? "OO|OO:_make_write_pipe_transport" : "OO|OO:_make_read_pipe_transport",
                                      (char **)names, &file, &protocol, &waiter, &extra)) {
         return NULL;
     }

@@ -102,10 +102,11 @@ process_on_exit(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     return rc;
 }
 
-PyDoc_STRVAR(Loop__watch_exit_doc,
-"_watch_exit($self, pidfd, popen, callback, reap, /)\n--\n\n"
-"When the child of this pidfd has ended, reap it and call callback(returncode); if somebody else has reaped it, callback(reap(popen)).\n\n"
-"The pidfd is the loop's from here on, on an error it is closed.  Returns: None.  Raises: OSError, RuntimeError (loop closed).");
+PyDoc_STRVAR(Loop__watch_exit_doc, "_watch_exit($self, pidfd, popen, callback, reap, /)\n--\n\n"
+                                   "When the child of this pidfd has ended, reap it and call callback(returncode); if "
+                                   "somebody else has reaped it, callback(reap(popen)).\n\n"
+                                   "The pidfd is the loop's from here on, on an error it is closed.  Returns: None.  "
+                                   "Raises: OSError, RuntimeError (loop closed).");
 
 static PyObject *
 Loop__watch_exit(PyObject *self, PyObject *const *args, Py_ssize_t n_args)

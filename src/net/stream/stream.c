@@ -32,8 +32,10 @@ stream_loop_is_debug(struct state *st, PyObject *loop)
 static int
 stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
 {
-    PyObject *args[] = {Py_NewRef(object), argument}; /* held: what is called may take it out of where the caller has it from */
-    PyObject *result = PyObject_VectorcallMethod(name, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    /* held: what is called may take it out of where the caller has it from */
+    PyObject *args[] = {Py_NewRef(object), argument};
+    PyObject *result =
+        PyObject_VectorcallMethod(name, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(object);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -42,7 +44,8 @@ stream_call_void(PyObject *object, PyObject *name, PyObject *argument)
 static COLD int
 stream_raise(PyObject *exception)
 {
-    if (!PyExceptionInstance_Check(exception)) { /* what set_exception() was given: a class, or nothing that can be raised */
+    /* what set_exception() was given: a class, or nothing that can be raised */
+    if (!PyExceptionInstance_Check(exception)) {
         if (PyExceptionClass_Check(exception)) {
             PyErr_SetNone(exception);
         }
@@ -97,7 +100,8 @@ stream_factory(PyObject *module, PyObject *args)
 
 static PyMethodDef stream_functions[] = {
     {"_stream_factory", stream_factory, METH_VARARGS,
-     PyDoc_STR("_stream_factory($module, client_connected_cb, limit, loop, /)\n--\n\nA protocol factory for start_server.")},
+     PyDoc_STR(
+         "_stream_factory($module, client_connected_cb, limit, loop, /)\n--\n\nA protocol factory for start_server.")},
     {NULL},
 };
 

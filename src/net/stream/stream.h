@@ -1,13 +1,15 @@
 /* net/stream/stream.h -- what StreamReader, StreamReaderProtocol and StreamWriter have in common.
  *
- * The three are asyncio's classes in C: same methods, same attributes (the private ones too, which programs look at and set), subclassable, each object
- * with a __dict__.  They run on any loop; on ours bytes and wake-ups pass between transport, protocol, reader and the task that waits with no Python call.
+ * The three are asyncio's classes in C: same methods, same attributes (the private ones too, which programs look at and
+ * set), subclassable, each object with a __dict__.  They run on any loop; on ours bytes and wake-ups pass between
+ * transport, protocol, reader and the task that waits with no Python call.
  *
- * A program may override or replace any method.  So each of ours that asyncio calls through self is called by name, except on a plain object: one of
- * exactly our type that has no attributes of its own, while nobody has put methods into the types themselves (twins_touched[TWIN_STREAMS]).
+ * A program may override or replace any method.  So each of ours that asyncio calls through self is called by name,
+ * except on a plain object: one of exactly our type that has no attributes of its own, while nobody has put methods
+ * into the types themselves (twins_touched[TWIN_STREAMS]).
  *
- * Files: stream_buffer (the bytes), stream_reader (StreamReader) with stream_read (its coroutines), stream_protocol, stream_writer.
- * asyncloop/_streams.py has open_connection and its sisters, and StreamWriter.start_tls. */
+ * Files: stream_buffer (the bytes), stream_reader (StreamReader) with stream_read (its coroutines), stream_protocol,
+ * stream_writer. asyncloop/_streams.py has open_connection and its sisters, and StreamWriter.start_tls. */
 #ifndef ASYNCLOOP_NET_STREAM_H
 #define ASYNCLOOP_NET_STREAM_H
 

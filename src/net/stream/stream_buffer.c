@@ -15,7 +15,8 @@ stream_buffer_size(const struct stream_buffer *b)
     return LIKELY(b->shown == NULL) ? b->n : (size_t)PyByteArray_GET_SIZE(b->shown);
 }
 
-/* Make room for n more bytes at the end. The bytes move to the front if that is enough, and if there are no more of them than were dropped: so moving costs nothing in the long run. */
+/* Make room for n more bytes at the end. The bytes move to the front if that is enough, and if there are no more of
+ * them than were dropped: so moving costs nothing in the long run. */
 static int
 stream_buffer_grow(struct stream_buffer *b, size_t n)
 {

@@ -1,4 +1,5 @@
-/* net/stream/stream_protocol.c -- StreamReaderProtocol: its callbacks, client_connected_cb, drain's waiters, its Python face. */
+/* net/stream/stream_protocol.c -- StreamReaderProtocol: its callbacks, client_connected_cb, drain's waiters, its Python
+ * face. */
 #include "net/stream/stream_protocol.h"
 
 #include "core/args.h"
@@ -56,8 +57,9 @@ stream_protocol_on_bytes(PyObject *self, const char *bytes, size_t n)
     if (UNLIKELY(reader == NULL)) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    int rc = LIKELY(stream_reader_is_plain(st, reader)) ? stream_reader_feed((StreamReader *)reader, st, bytes, n)
-                                                        : stream_protocol_feed_by_name(reader, st->str.feed_data, bytes, n);
+    int rc = LIKELY(stream_reader_is_plain(st, reader))
+                 ? stream_reader_feed((StreamReader *)reader, st, bytes, n)
+                 : stream_protocol_feed_by_name(reader, st->str.feed_data, bytes, n);
     Py_DECREF(reader);
     return rc;
 }
@@ -66,7 +68,8 @@ stream_protocol_on_bytes(PyObject *self, const char *bytes, size_t n)
 static inline StreamReader *
 stream_protocol_plain_reader(StreamProtocol *p, struct state *st)
 {
-    if (UNLIKELY(!stream_protocol_is_plain(st, (PyObject *)p) || p->reader_ref == NULL || !PyWeakref_CheckRefExact(p->reader_ref))) {
+    if (UNLIKELY(!stream_protocol_is_plain(st, (PyObject *)p) || p->reader_ref == NULL
+                 || !PyWeakref_CheckRefExact(p->reader_ref))) {
         return NULL;
     }
     PyObject *reader = stream_protocol_reader(p);
@@ -97,7 +100,9 @@ stream_protocol_hold(PyObject *self, const char *bytes, size_t n)
     if (UNLIKELY(reader == NULL)) {
         return 0;
     }
-    int rc = reader->eof || reader->buffer.shown != NULL ? 0 : stream_buffer_append(&reader->buffer, bytes, n) < 0 ? -1 : 1;
+    int rc = reader->eof || reader->buffer.shown != NULL           ? 0
+             : stream_buffer_append(&reader->buffer, bytes, n) < 0 ? -1
+                                                                   : 1;
     Py_DECREF(reader);
     return rc;
 }
@@ -143,8 +148,8 @@ stream_protocol_feed_eof(StreamProtocol *p, struct state *st)
 static int
 stream_protocol_report_connected(struct state *st, PyObject *loop, PyObject *transport, PyObject *exception)
 {
-    PyObject *context = Py_BuildValue("{s:s,s:O,s:O}", "message", "Unhandled exception in client_connected_cb", "exception", exception,
-                                      "transport", transport);
+    PyObject *context = Py_BuildValue("{s:s,s:O,s:O}", "message", "Unhandled exception in client_connected_cb",
+                                      "exception", exception, "transport", transport);
     int rc = context == NULL ? -1 : stream_call_void(loop, st->str.call_exception_handler, context);
     Py_XDECREF(context);
     return rc < 0 ? -1 : stream_call_void(transport, st->str.close, NULL);
@@ -154,7 +159,8 @@ stream_protocol_report_connected(struct state *st, PyObject *loop, PyObject *tra
 static PyObject *
 stream_protocol_on_task_done(PyObject *self, PyObject *task)
 {
-    PyObject *protocol = PyTuple_GET_ITEM(self, 0), *loop = PyTuple_GET_ITEM(self, 1), *transport = PyTuple_GET_ITEM(self, 2);
+    PyObject *protocol = PyTuple_GET_ITEM(self, 0), *loop = PyTuple_GET_ITEM(self, 1),
+             *transport = PyTuple_GET_ITEM(self, 2);
     struct state *st = state_of(protocol);
     int rc = 0;
     if (STREAM_PASSES_CANCELLED_CB) {
@@ -179,7 +185,8 @@ static PyMethodDef stream_protocol_on_task_done_def = {"callback", stream_protoc
 
 /* The coroutine that client_connected_cb returned. */
 static int
-stream_protocol_start_task(StreamProtocol *p, struct state *st, PyObject *loop, PyObject *transport, PyObject *coroutine)
+stream_protocol_start_task(StreamProtocol *p, struct state *st, PyObject *loop, PyObject *transport,
+                           PyObject *coroutine)
 {
     PyObject *task = PyObject_CallMethodOneArg(loop, st->str.create_task, coroutine);
     PyObject *captured = task == NULL ? NULL : PyTuple_Pack(3, (PyObject *)p, loop, transport);
@@ -268,7 +275,8 @@ static int
 stream_protocol_note_tls(StreamProtocol *p, struct state *st, PyObject *transport)
 {
     PyObject *args[] = {transport, st->str.sslcontext};
-    PyObject *context = PyObject_VectorcallMethod(st->str.get_extra_info, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *context =
+        PyObject_VectorcallMethod(st->str.get_extra_info, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     p->over_ssl = context != NULL && context != Py_None;
     Py_XDECREF(context);
     return context == NULL ? -1 : 0;
@@ -459,7 +467,8 @@ stream_protocol_drain_step(Coro *c, struct state *st, PyObject *value, PyObject 
             return PYGEN_ERROR;
         }
         PyObject *waiters = NULL;
-        if ((c->slots[0] = future_new_on(st, p->loop)) == NULL || (waiters = stream_protocol_drain_waiters_borrowed(p, st)) == NULL
+        if ((c->slots[0] = future_new_on(st, p->loop)) == NULL
+            || (waiters = stream_protocol_drain_waiters_borrowed(p, st)) == NULL
             || stream_call_void(waiters, st->str.append, c->slots[0]) < 0) {
             return PYGEN_ERROR;
         }
@@ -478,7 +487,8 @@ stream_protocol_drain_step(Coro *c, struct state *st, PyObject *value, PyObject 
     return coro_return(result, Py_None);
 }
 
-static const struct coro_kind stream_protocol_drain_kind = {"StreamReaderProtocol._drain_helper", stream_protocol_drain_step};
+static const struct coro_kind stream_protocol_drain_kind = {"StreamReaderProtocol._drain_helper",
+                                                            stream_protocol_drain_step};
 
 static PyObject *
 StreamReaderProtocol__drain_helper(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -548,7 +558,8 @@ StreamReaderProtocol__replace_writer(PyObject *self, PyObject *writer)
 /* ---- life */
 
 static int
-stream_protocol_init(StreamProtocol *p, struct state *st, PyObject *reader, PyObject *connected_cb, PyObject *loop_or_none)
+stream_protocol_init(StreamProtocol *p, struct state *st, PyObject *reader, PyObject *connected_cb,
+                     PyObject *loop_or_none)
 {
     PyObject *loop = stream_take_loop(st, loop_or_none), *source = NULL, *reference = NULL;
     if (loop == NULL) {
@@ -619,7 +630,8 @@ stream_protocol_retrieve_end(struct state *st, PyObject *closed)
         ((Future *)closed)->log_traceback = false;
         return 0;
     }
-    int is_done = ask_method(closed, st->str.done), is_cancelled = is_done <= 0 ? 0 : ask_method(closed, st->str.cancelled);
+    int is_done = ask_method(closed, st->str.done),
+        is_cancelled = is_done <= 0 ? 0 : ask_method(closed, st->str.cancelled);
     if (is_done <= 0 || is_cancelled != 0) {
         return is_done < 0 || is_cancelled < 0 ? -1 : 0;
     }
@@ -712,42 +724,56 @@ StreamReaderProtocol_get_drain_waiters(PyObject *self, void *Py_UNUSED(closure))
     return Py_XNewRef(stream_protocol_drain_waiters_borrowed((StreamProtocol *)self, state_of(self)));
 }
 
-ARGS_NAMED(StreamReaderProtocol_connection_made_named, StreamReaderProtocol_connection_made, "StreamReaderProtocol.connection_made", "transport")
-ARGS_NAMED(StreamReaderProtocol_connection_lost_named, StreamReaderProtocol_connection_lost, "StreamReaderProtocol.connection_lost", "exc")
-ARGS_NAMED(StreamReaderProtocol_data_received_named, StreamReaderProtocol_data_received, "StreamReaderProtocol.data_received", "data")
-ARGS_NAMED(StreamReaderProtocol__get_close_waiter_named, StreamReaderProtocol__get_close_waiter, "StreamReaderProtocol._get_close_waiter", "stream")
-ARGS_NAMED(StreamReaderProtocol__replace_transport_named, StreamReaderProtocol__replace_transport, "StreamReaderProtocol._replace_transport", "transport")
-ARGS_NAMED(StreamReaderProtocol__replace_writer_named, StreamReaderProtocol__replace_writer, "StreamReaderProtocol._replace_writer", "writer")
+ARGS_NAMED(StreamReaderProtocol_connection_made_named, StreamReaderProtocol_connection_made,
+           "StreamReaderProtocol.connection_made", "transport")
+ARGS_NAMED(StreamReaderProtocol_connection_lost_named, StreamReaderProtocol_connection_lost,
+           "StreamReaderProtocol.connection_lost", "exc")
+ARGS_NAMED(StreamReaderProtocol_data_received_named, StreamReaderProtocol_data_received,
+           "StreamReaderProtocol.data_received", "data")
+ARGS_NAMED(StreamReaderProtocol__get_close_waiter_named, StreamReaderProtocol__get_close_waiter,
+           "StreamReaderProtocol._get_close_waiter", "stream")
+ARGS_NAMED(StreamReaderProtocol__replace_transport_named, StreamReaderProtocol__replace_transport,
+           "StreamReaderProtocol._replace_transport", "transport")
+ARGS_NAMED(StreamReaderProtocol__replace_writer_named, StreamReaderProtocol__replace_writer,
+           "StreamReaderProtocol._replace_writer", "writer")
 
 PyDoc_STRVAR(StreamReaderProtocol_doc,
-"StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\n"
-"The protocol that feeds a StreamReader.\n\n"
-"client_connected_cb: called with reader and writer when the connection is made; a coroutine that it returns becomes a task.\n"
-"Source: asyncio.StreamReaderProtocol.");
+             "StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\n"
+             "The protocol that feeds a StreamReader.\n\n"
+             "client_connected_cb: called with reader and writer when the connection is made; a coroutine that it "
+             "returns becomes a task.\n"
+             "Source: asyncio.StreamReaderProtocol.");
 
 static PyMethodDef StreamReaderProtocol_methods[] = {
-    {ARGS_NAMED_METHOD("connection_made", StreamReaderProtocol_connection_made_named), PyDoc_STR("connection_made($self, transport)\n--\n\nThe transport is there.")},
+    {ARGS_NAMED_METHOD("connection_made", StreamReaderProtocol_connection_made_named),
+     PyDoc_STR("connection_made($self, transport)\n--\n\nThe transport is there.")},
     {ARGS_NAMED_METHOD("connection_lost", StreamReaderProtocol_connection_lost_named),
-                  PyDoc_STR("connection_lost($self, exc)\n--\n\nThe reader and all that wait learn of the end.")},
-    {ARGS_NAMED_METHOD("data_received", StreamReaderProtocol_data_received_named), PyDoc_STR("data_received($self, data)\n--\n\nFeed the reader.")},
+     PyDoc_STR("connection_lost($self, exc)\n--\n\nThe reader and all that wait learn of the end.")},
+    {ARGS_NAMED_METHOD("data_received", StreamReaderProtocol_data_received_named),
+     PyDoc_STR("data_received($self, data)\n--\n\nFeed the reader.")},
     STREAM_METHOD(StreamReaderProtocol, eof_received, METH_NOARGS,
-                  PyDoc_STR("eof_received($self, /)\n--\n\nThe reader has all.  Returns: whether the transport stays open: not over TLS.")),
-    STREAM_METHOD(StreamReaderProtocol, pause_writing, METH_NOARGS, PyDoc_STR("pause_writing($self, /)\n--\n\ndrain() is to wait.")),
-    STREAM_METHOD(StreamReaderProtocol, resume_writing, METH_NOARGS, PyDoc_STR("resume_writing($self, /)\n--\n\ndrain() may go on.")),
+                  PyDoc_STR("eof_received($self, /)\n--\n\nThe reader has all.  Returns: whether the transport stays "
+                            "open: not over TLS.")),
+    STREAM_METHOD(StreamReaderProtocol, pause_writing, METH_NOARGS,
+                  PyDoc_STR("pause_writing($self, /)\n--\n\ndrain() is to wait.")),
+    STREAM_METHOD(StreamReaderProtocol, resume_writing, METH_NOARGS,
+                  PyDoc_STR("resume_writing($self, /)\n--\n\ndrain() may go on.")),
     {ARGS_NAMED_METHOD("_get_close_waiter", StreamReaderProtocol__get_close_waiter_named), NULL},
     {NULL},
 };
 
 /* Where asyncio's class of the running patch release has them. */
-static PyMethodDef StreamReaderProtocol_replace_transport_def =
-    {ARGS_NAMED_METHOD("_replace_transport", StreamReaderProtocol__replace_transport_named), NULL};
-static PyMethodDef StreamReaderProtocol_replace_writer_def = {ARGS_NAMED_METHOD("_replace_writer", StreamReaderProtocol__replace_writer_named), NULL};
+static PyMethodDef StreamReaderProtocol_replace_transport_def = {
+    ARGS_NAMED_METHOD("_replace_transport", StreamReaderProtocol__replace_transport_named), NULL};
+static PyMethodDef StreamReaderProtocol_replace_writer_def = {
+    ARGS_NAMED_METHOD("_replace_writer", StreamReaderProtocol__replace_writer_named), NULL};
 
 static PyGetSetDef StreamReaderProtocol_getset[] = {
     {"__class__", twin_get_class},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict},
     {"_stream_reader", StreamReaderProtocol_get_reader},
-    {"_drain_waiters", StreamReaderProtocol_get_drain_waiters, twin_set_field, NULL, (void *)offsetof(StreamProtocol, drain_waiters)},
+    {"_drain_waiters", StreamReaderProtocol_get_drain_waiters, twin_set_field, NULL,
+     (void *)offsetof(StreamProtocol, drain_waiters)},
     STREAM_FIELD(StreamProtocol, "_loop", loop),
     STREAM_FIELD(StreamProtocol, "_stream_reader_wr", reader_ref),
     STREAM_FIELD(StreamProtocol, "_strong_reader", strong_reader),
@@ -771,16 +797,11 @@ static PyMemberDef StreamReaderProtocol_members[] = {
 };
 
 static PyType_Slot StreamReaderProtocol_slots[] = {
-    {Py_tp_doc, (void *)StreamReaderProtocol_doc},
-    {Py_tp_init, StreamReaderProtocol_init},
-    {Py_tp_traverse, StreamReaderProtocol_traverse},
-    {Py_tp_clear, StreamReaderProtocol_clear},
-    {Py_tp_finalize, StreamReaderProtocol_finalize},
-    {Py_tp_dealloc, StreamReaderProtocol_dealloc},
-    {Py_tp_methods, StreamReaderProtocol_methods},
-    {Py_tp_getset, StreamReaderProtocol_getset},
-    {Py_tp_members, StreamReaderProtocol_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)StreamReaderProtocol_doc},   {Py_tp_init, StreamReaderProtocol_init},
+    {Py_tp_traverse, StreamReaderProtocol_traverse}, {Py_tp_clear, StreamReaderProtocol_clear},
+    {Py_tp_finalize, StreamReaderProtocol_finalize}, {Py_tp_dealloc, StreamReaderProtocol_dealloc},
+    {Py_tp_methods, StreamReaderProtocol_methods},   {Py_tp_getset, StreamReaderProtocol_getset},
+    {Py_tp_members, StreamReaderProtocol_members},   {0, NULL},
 };
 
 static PyType_Spec StreamReaderProtocol_spec = {
@@ -808,8 +829,10 @@ stream_protocol_ask_asyncio(struct state *st)
     PyObject *native = twin_native_borrowed(st, type), *reader = twin_native_borrowed(st, st->StreamReader_type);
     bool has_transport = PyObject_HasAttr(native, st->str._replace_transport);
     st->stream_keeps_writer = Py_NewRef(has_transport ? Py_False : Py_True);
-    st->stream_reader_follows_tls = Py_NewRef(PyObject_HasAttr(reader, st->str._replace_transport) ? Py_True : Py_False);
-    return stream_protocol_add_method(type, has_transport ? &StreamReaderProtocol_replace_transport_def : &StreamReaderProtocol_replace_writer_def);
+    st->stream_reader_follows_tls =
+        Py_NewRef(PyObject_HasAttr(reader, st->str._replace_transport) ? Py_True : Py_False);
+    return stream_protocol_add_method(type, has_transport ? &StreamReaderProtocol_replace_transport_def
+                                                          : &StreamReaderProtocol_replace_writer_def);
 }
 
 static int
@@ -819,10 +842,12 @@ stream_protocol_register(PyObject *module, struct state *st)
     if (future_import(&base, "asyncio.protocols", "Protocol") < 0) {
         return -1;
     }
-    int rc = state_add_type(module, &st->StreamReaderProtocol_type, &StreamReaderProtocol_spec, (PyTypeObject *)base, true);
+    int rc =
+        state_add_type(module, &st->StreamReaderProtocol_type, &StreamReaderProtocol_spec, (PyTypeObject *)base, true);
     Py_DECREF(base);
     PyTypeObject *type = st->StreamReaderProtocol_type;
-    if (rc < 0 || twin_adopt(st, type, TWIN_STREAMS, "asyncio.streams", "StreamReaderProtocol") < 0 || stream_protocol_ask_asyncio(st) < 0) {
+    if (rc < 0 || twin_adopt(st, type, TWIN_STREAMS, "asyncio.streams", "StreamReaderProtocol") < 0
+        || stream_protocol_ask_asyncio(st) < 0) {
         return -1;
     }
     protocol_register_sink(st, type, &stream_protocol_sink);

@@ -1,12 +1,15 @@
-/* net/stream/stream_protocol.h -- StreamReaderProtocol: between a transport and a StreamReader, and who lets StreamWriter.drain() wait.
+/* net/stream/stream_protocol.h -- StreamReaderProtocol: between a transport and a StreamReader, and who lets
+ * StreamWriter.drain() wait.
  *
- * It has what asyncio's inherits from FlowControlMixin.  It is a sink (net/conn/protocol.h): bytes of our transports go into a plain reader's buffer with no
- * Python call.  For a server it makes the writer in connection_made() and calls client_connected_cb(reader, writer); a coroutine becomes a task.
+ * It has what asyncio's inherits from FlowControlMixin.  It is a sink (net/conn/protocol.h): bytes of our transports go
+ * into a plain reader's buffer with no Python call.  For a server it makes the writer in connection_made() and calls
+ * client_connected_cb(reader, writer); a coroutine becomes a task.
  *
- * The reader is held weakly, as in asyncio: the program holds it, or the writer does.  Only until connection_made() a server's protocol holds it itself.
- * reader_ref: what _stream_reader_wr is: a weak reference, or NULL after connection_lost().  loop == NULL: __init__ never ran.
- * drain_waiters: a collections.deque of futures, made when first needed.  closed: done by connection_lost().
- * Ownership: owns everything it points to.  Errors: 0/-1 with the exception set.  Thread: the loop's. */
+ * The reader is held weakly, as in asyncio: the program holds it, or the writer does.  Only until connection_made() a
+ * server's protocol holds it itself. reader_ref: what _stream_reader_wr is: a weak reference, or NULL after
+ * connection_lost().  loop == NULL: __init__ never ran. drain_waiters: a collections.deque of futures, made when first
+ * needed.  closed: done by connection_lost(). Ownership: owns everything it points to.  Errors: 0/-1 with the exception
+ * set.  Thread: the loop's. */
 #ifndef ASYNCLOOP_NET_STREAM_PROTOCOL_H
 #define ASYNCLOOP_NET_STREAM_PROTOCOL_H
 

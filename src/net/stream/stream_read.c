@@ -1,8 +1,9 @@
 /* net/stream/stream_read.c -- StreamReader's coroutines: read, readline, readuntil, readexactly, `async for`.
  *
- * Each is a Coro (task/coro/coro.h).  Where the bytes are there it returns in its first step: no future, nothing made but the bytes.  Otherwise it waits, once
- * or more, on the reader's waiter; what follows each wait is the same as what follows the start.
- * readline and `async for` are asyncio's readline, which is readuntil with other ends: on a plain reader they share its body, else they await self.readuntil(). */
+ * Each is a Coro (task/coro/coro.h).  Where the bytes are there it returns in its first step: no future, nothing made
+ * but the bytes.  Otherwise it waits, once or more, on the reader's waiter; what follows each wait is the same as what
+ * follows the start. readline and `async for` are asyncio's readline, which is readuntil with other ends: on a plain
+ * reader they share its body, else they await self.readuntil(). */
 #include "net/stream/stream_reader.h"
 
 #include "core/args.h"
@@ -12,8 +13,10 @@
 #define STREAM_UNTIL_TAKES_TUPLE COMPAT_AT_LEAST(3, 13) /* readuntil() of several separators */
 #define STREAM_READ_TAKES_BYTES COMPAT_AT_LEAST(3, 15)  /* asyncio uses bytearray.take_bytes(n) there, which has another text for an n that is not an int */
 
-enum { STREAM_START, STREAM_WAITED, STREAM_CALLED }; /* phase; CALLED: a method of self that may be overridden was awaited */
-enum { STREAM_WAIT_CALLED = 1, STREAM_ODD_NUMBER = 2 }; /* flags: the body awaits self._wait_for_data(); slots[0] is an n that is not an int */
+/* phase; CALLED: a method of self that may be overridden was awaited */
+enum { STREAM_START, STREAM_WAITED, STREAM_CALLED };
+/* flags: the body awaits self._wait_for_data(); slots[0] is an n that is not an int */
+enum { STREAM_WAIT_CALLED = 1, STREAM_ODD_NUMBER = 2 };
 
 static PySendResult stream_read_step(Coro *c, struct state *st, PyObject *value, PyObject **result);
 static PySendResult stream_readline_step(Coro *c, struct state *st, PyObject *value, PyObject **result);
@@ -36,7 +39,8 @@ stream_read_begin_wait(Coro *c, struct state *st, PyObject *name)
 {
     StreamReader *r = (StreamReader *)c->self;
     if (UNLIKELY(r->waiter != NULL)) {
-        PyErr_Format(PyExc_RuntimeError, "%S() called while another coroutine is already waiting for incoming data", name);
+        PyErr_Format(PyExc_RuntimeError, "%S() called while another coroutine is already waiting for incoming data",
+                     name);
         return PYGEN_ERROR;
     }
     if (UNLIKELY(r->eof)) {
@@ -125,7 +129,8 @@ static COLD PySendResult
 stream_read_raise_incomplete(StreamReader *r, struct state *st, PyObject *expected)
 {
     PyObject *partial = stream_buffer_take(&r->buffer, stream_buffer_size(&r->buffer));
-    PyObject *exception = partial == NULL ? NULL : PyObject_CallFunctionObjArgs(st->IncompleteReadError, partial, expected, NULL);
+    PyObject *exception =
+        partial == NULL ? NULL : PyObject_CallFunctionObjArgs(st->IncompleteReadError, partial, expected, NULL);
     Py_XDECREF(partial);
     if (exception != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
@@ -274,7 +279,8 @@ stream_read_begin(Coro *c, struct state *st, PyObject **result)
         return PYGEN_ERROR;
     }
     if (UNLIKELY(c->flags & STREAM_ODD_NUMBER)) {
-        int zero = stream_read_compare_odd(c->slots[0], Py_EQ), negative = zero < 0 ? -1 : stream_read_compare_odd(c->slots[0], Py_LT);
+        int zero = stream_read_compare_odd(c->slots[0], Py_EQ),
+            negative = zero < 0 ? -1 : stream_read_compare_odd(c->slots[0], Py_LT);
         if (negative < 0) {
             return PYGEN_ERROR;
         }
@@ -305,7 +311,9 @@ stream_read_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
         return stream_read_on_block(c, st, value, result);
     default:
         stream_read_end_wait(c);
-        return UNLIKELY(value == NULL) ? PYGEN_ERROR : c->n < 0 ? stream_read_all(c, st, false, result) : stream_read_some(c, st, result);
+        return UNLIKELY(value == NULL) ? PYGEN_ERROR
+               : c->n < 0              ? stream_read_all(c, st, false, result)
+                                       : stream_read_some(c, st, result);
     }
 }
 
@@ -366,7 +374,8 @@ stream_readexactly_step(Coro *c, struct state *st, PyObject *value, PyObject **r
     return UNLIKELY(value == NULL) ? PYGEN_ERROR : stream_readexactly_go(c, st, result);
 }
 
-/* ---- readuntil(separator): slots[0] is a bytes object, or a tuple of separators with the shortest first; n the offset searched so far */
+/* ---- readuntil(separator): slots[0] is a bytes object, or a tuple of separators with the shortest first; n the offset
+ * searched so far */
 
 struct stream_match {
     Py_ssize_t start, end; /* end < 0: none */
@@ -397,7 +406,8 @@ stream_until_search_one(StreamReader *r, PyObject *separator, Py_ssize_t from, s
         return -1;
     }
     if (PyObject_GetBuffer(separator, &view, PyBUF_SIMPLE) < 0) {
-        PyErr_Format(PyExc_TypeError, "argument should be integer or bytes-like object, not '%.200s'", Py_TYPE(separator)->tp_name);
+        PyErr_Format(PyExc_TypeError, "argument should be integer or bytes-like object, not '%.200s'",
+                     Py_TYPE(separator)->tp_name);
         return -1;
     }
     Py_ssize_t start = stream_buffer_find(&r->buffer, view.buf, (size_t)view.len, (size_t)from);
@@ -432,18 +442,21 @@ stream_until_make_overrun(struct state *st, const char *message, Py_ssize_t cons
     return PyObject_CallFunction(st->LimitOverrunError, "sn", message, consumed);
 }
 
-/* readline() beyond the limit: the line goes, or all that came of it; ValueError, in the context of the LimitOverrunError (stolen). */
+/* readline() beyond the limit: the line goes, or all that came of it; ValueError, in the context of the
+ * LimitOverrunError (stolen). */
 static COLD PySendResult
 stream_readline_overrun(Coro *c, struct state *st, PyObject *overrun)
 {
     StreamReader *r = (StreamReader *)c->self;
-    PyObject *consumed = PyObject_GetAttrString(overrun, "consumed"), *args = PyObject_GetAttrString(overrun, "args"), *error = NULL;
+    PyObject *consumed = PyObject_GetAttrString(overrun, "consumed"), *args = PyObject_GetAttrString(overrun, "args"),
+             *error = NULL;
     PyObject *message = args == NULL ? NULL : PySequence_GetItem(args, 0);
     Py_ssize_t n = consumed == NULL || message == NULL ? -1 : PyNumber_AsSsize_t(consumed, NULL);
     if (message != NULL && !PyErr_Occurred()) {
         Py_ssize_t size = (Py_ssize_t)stream_buffer_size(&r->buffer);
         bool is_line = n >= 0 && n < size && stream_buffer_bytes(&r->buffer)[n] == '\n';
-        if (stream_buffer_drop(&r->buffer, (size_t)(is_line ? n + 1 : size)) == 0 && stream_reader_maybe_resume(r, st) == 0) {
+        if (stream_buffer_drop(&r->buffer, (size_t)(is_line ? n + 1 : size)) == 0
+            && stream_reader_maybe_resume(r, st) == 0) {
             error = PyObject_CallOneArg(PyExc_ValueError, message);
         }
     }
@@ -522,7 +535,8 @@ stream_until_go(Coro *c, struct state *st, PyObject **result)
 static PyObject *
 stream_until_sort(PyObject *separators)
 {
-    PyObject *builtins = PyImport_ImportModule("builtins"), *list = PySequence_List(separators), *names = NULL, *sort = NULL, *done = NULL;
+    PyObject *builtins = PyImport_ImportModule("builtins"), *list = PySequence_List(separators), *names = NULL,
+             *sort = NULL, *done = NULL;
     PyObject *len = builtins == NULL ? NULL : PyObject_GetAttrString(builtins, "len"), *sorted = NULL;
     if (list != NULL && len != NULL && (names = Py_BuildValue("{s:O}", "key", len)) != NULL
         && (sort = PyObject_GetAttrString(list, "sort")) != NULL) {
@@ -543,7 +557,8 @@ stream_until_sort(PyObject *separators)
 static COLD int
 stream_until_prepare(Coro *c)
 {
-    PyObject *separators = STREAM_UNTIL_TAKES_TUPLE && PyTuple_Check(c->slots[0]) ? stream_until_sort(c->slots[0]) : PyTuple_Pack(1, c->slots[0]);
+    PyObject *separators = STREAM_UNTIL_TAKES_TUPLE && PyTuple_Check(c->slots[0]) ? stream_until_sort(c->slots[0])
+                                                                                  : PyTuple_Pack(1, c->slots[0]);
     if (separators == NULL) {
         return -1;
     }
@@ -560,7 +575,8 @@ stream_until_begin(Coro *c, struct state *st, PyObject **result)
 {
     StreamReader *r = (StreamReader *)c->self;
     struct stream_match m;
-    if ((UNLIKELY(!PyBytes_CheckExact(c->slots[0])) && stream_until_prepare(c) < 0) || stream_until_measure(c->slots[0], &m) < 0) {
+    if ((UNLIKELY(!PyBytes_CheckExact(c->slots[0])) && stream_until_prepare(c) < 0)
+        || stream_until_measure(c->slots[0], &m) < 0) {
         return PYGEN_ERROR;
     }
     if (UNLIKELY(m.shortest == 0)) {
@@ -591,8 +607,9 @@ static PySendResult
 stream_readline_call(Coro *c, struct state *st)
 {
     c->phase = STREAM_CALLED;
-    PyObject *coroutine = c->kind == &stream_anext_kind ? PyObject_CallMethodNoArgs(c->self, st->str.readline)
-                                                        : PyObject_CallMethodOneArg(c->self, st->str.readuntil, st->stream_newline);
+    PyObject *coroutine = c->kind == &stream_anext_kind
+                              ? PyObject_CallMethodNoArgs(c->self, st->str.readline)
+                              : PyObject_CallMethodOneArg(c->self, st->str.readuntil, st->stream_newline);
     PySendResult status = coroutine == NULL ? PYGEN_ERROR : coro_await(c, st, coroutine);
     Py_XDECREF(coroutine);
     return status;
@@ -617,7 +634,8 @@ stream_readline_on_called(Coro *c, struct state *st, PyObject *value, PyObject *
         Py_DECREF(exception);
         return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
     }
-    return PyErr_ExceptionMatches(st->LimitOverrunError) ? stream_readline_overrun(c, st, compat_take_raised()) : PYGEN_ERROR;
+    return PyErr_ExceptionMatches(st->LimitOverrunError) ? stream_readline_overrun(c, st, compat_take_raised())
+                                                         : PYGEN_ERROR;
 }
 
 static PySendResult
@@ -642,7 +660,8 @@ stream_readline_step(Coro *c, struct state *st, PyObject *value, PyObject **resu
 
 /* One optional or required argument. Borrowed; NULL with the exception set, or NULL when it was not given. */
 static inline PyObject *
-stream_read_argument(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+stream_read_argument(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args,
+                     PyObject *kwnames)
 {
     PyObject *value = NULL;
     if (LIKELY(n_args == 1 && kwnames == NULL)) {
@@ -688,7 +707,8 @@ StreamReader_readexactly(PyObject *self, PyObject *const *args, Py_ssize_t n_arg
 {
     static const char *const names[] = {"n"};
     static const struct args_signature signature = {"StreamReader.readexactly", names, 1, 1, 1, true};
-    return stream_read_with_number(self, &stream_readexactly_kind, stream_read_argument(&signature, args, n_args, kwnames));
+    return stream_read_with_number(self, &stream_readexactly_kind,
+                                   stream_read_argument(&signature, args, n_args, kwnames));
 }
 
 static PyObject *
@@ -710,7 +730,8 @@ StreamReader_readuntil(PyObject *self, PyObject *const *args, Py_ssize_t n_args,
 {
     static const char *const names[] = {"separator"};
     static const struct args_signature signature = {"StreamReader.readuntil", names, 0, 1, 1, true};
-    return stream_read_with_object(self, &stream_readuntil_kind, stream_read_argument(&signature, args, n_args, kwnames));
+    return stream_read_with_object(self, &stream_readuntil_kind,
+                                   stream_read_argument(&signature, args, n_args, kwnames));
 }
 
 static PyObject *
@@ -718,7 +739,8 @@ StreamReader__wait_for_data(PyObject *self, PyObject *const *args, Py_ssize_t n_
 {
     static const char *const names[] = {"func_name"};
     static const struct args_signature signature = {"StreamReader._wait_for_data", names, 1, 1, 1, true};
-    return stream_read_with_object(self, &stream_wait_for_data_kind, stream_read_argument(&signature, args, n_args, kwnames));
+    return stream_read_with_object(self, &stream_wait_for_data_kind,
+                                   stream_read_argument(&signature, args, n_args, kwnames));
 }
 
 static PyObject *

@@ -1,4 +1,5 @@
-/* net/stream/stream_reader.c -- StreamReader: feeding it, pausing the transport, its Python face. Its coroutines are in stream_read.c. */
+/* net/stream/stream_reader.c -- StreamReader: feeding it, pausing the transport, its Python face. Its coroutines are in
+ * stream_read.c. */
 #include "net/stream/stream_reader.h"
 
 #include "core/args.h"
@@ -58,8 +59,9 @@ stream_reader_wake(StreamReader *r, struct state *st, PyObject *exception)
 static inline int
 stream_reader_call_wakeup(StreamReader *r, struct state *st)
 {
-    return LIKELY(stream_reader_is_plain(st, (PyObject *)r)) ? stream_reader_wake(r, st, NULL)
-                                                             : stream_call_void((PyObject *)r, st->str._wakeup_waiter, NULL);
+    return LIKELY(stream_reader_is_plain(st, (PyObject *)r))
+               ? stream_reader_wake(r, st, NULL)
+               : stream_call_void((PyObject *)r, st->str._wakeup_waiter, NULL);
 }
 
 /* More than twice the limit waits to be read: the transport is to stop.  One that cannot is forgotten. */
@@ -116,14 +118,16 @@ stream_reader_wakes_silently(StreamReader *r, struct state *st)
         return true;
     }
     Future *f = (Future *)r->waiter;
-    return future_is_exact(st, r->waiter) && f->is_own && f->rare == NULL && f->first.context == WATCHER_MARK(&task_kind);
+    return future_is_exact(st, r->waiter) && f->is_own && f->rare == NULL
+           && f->first.context == WATCHER_MARK(&task_kind);
 }
 
 static inline int
 stream_reader_try_feed(StreamReader *r, struct state *st, const char *bytes, size_t n)
 {
     Py_ssize_t size = (Py_ssize_t)r->buffer.n;
-    if (UNLIKELY(r->eof || r->buffer.shown != NULL || size > r->high_bytes || (size_t)(r->high_bytes - size) < n) || !stream_reader_wakes_silently(r, st)) {
+    if (UNLIKELY(r->eof || r->buffer.shown != NULL || size > r->high_bytes || (size_t)(r->high_bytes - size) < n)
+        || !stream_reader_wakes_silently(r, st)) {
         return 0;
     }
     return UNLIKELY(stream_buffer_append(&r->buffer, bytes, n) < 0 || stream_reader_wake(r, st, NULL) < 0) ? -1 : 1;
@@ -168,7 +172,9 @@ static inline int
 stream_reader_maybe_resume(StreamReader *r, struct state *st)
 {
     if (LIKELY(stream_reader_is_plain(st, (PyObject *)r))) {
-        return UNLIKELY(r->paused && (Py_ssize_t)stream_buffer_size(&r->buffer) <= r->low_bytes) ? stream_reader_resume(r, st) : 0;
+        return UNLIKELY(r->paused && (Py_ssize_t)stream_buffer_size(&r->buffer) <= r->low_bytes)
+                   ? stream_reader_resume(r, st)
+                   : 0;
     }
     return stream_call_void((PyObject *)r, st->str._maybe_resume_transport, NULL);
 }
@@ -176,9 +182,9 @@ stream_reader_maybe_resume(StreamReader *r, struct state *st)
 /* ---- methods */
 
 PyDoc_STRVAR(StreamReader_feed_data_doc,
-"feed_data($self, data)\n--\n\n"
-"Take bytes that came: append them, wake who reads, pause the transport above twice the limit.\n\n"
-"Returns: None.  Raises: AssertionError after feed_eof().  Source: asyncio.StreamReader.");
+             "feed_data($self, data)\n--\n\n"
+             "Take bytes that came: append them, wake who reads, pause the transport above twice the limit.\n\n"
+             "Returns: None.  Raises: AssertionError after feed_eof().  Source: asyncio.StreamReader.");
 
 /* For an object that is not bytes: anything that bytearray.extend() takes. */
 static COLD int
@@ -289,7 +295,8 @@ static PyObject *
 StreamReader__maybe_resume_transport(PyObject *self, PyObject *Py_UNUSED(none))
 {
     StreamReader *r = (StreamReader *)self;
-    if (r->paused && (Py_ssize_t)stream_buffer_size(&r->buffer) <= r->low_bytes && stream_reader_resume(r, state_of(self)) < 0) {
+    if (r->paused && (Py_ssize_t)stream_buffer_size(&r->buffer) <= r->low_bytes
+        && stream_reader_resume(r, state_of(self)) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -483,18 +490,22 @@ StreamReader_dealloc(PyObject *self)
 /* ---- the type */
 
 PyDoc_STRVAR(StreamReader_doc,
-"StreamReader(limit=65536, loop=None)\n--\n\n"
-"Bytes that a transport brings, read by coroutines.\n\n"
-"limit: of a line or a message, in bytes; half of what is kept before the transport is paused.  loop: None is the running one.\n"
-"Raises: ValueError (limit <= 0).  Source: asyncio.StreamReader.  Differs: _buffer must be a bytearray.");
+             "StreamReader(limit=65536, loop=None)\n--\n\n"
+             "Bytes that a transport brings, read by coroutines.\n\n"
+             "limit: of a line or a message, in bytes; half of what is kept before the transport is paused.  loop: "
+             "None is the running one.\n"
+             "Raises: ValueError (limit <= 0).  Source: asyncio.StreamReader.  Differs: _buffer must be a bytearray.");
 
 static PyMethodDef StreamReader_methods[] = {
     STREAM_METHOD(StreamReader, feed_data, STREAM_FASTCALL, StreamReader_feed_data_doc),
     STREAM_METHOD(StreamReader, feed_eof, METH_NOARGS, PyDoc_STR("feed_eof($self)\n--\n\nNo more bytes will come.")),
-    STREAM_METHOD(StreamReader, at_eof, METH_NOARGS, PyDoc_STR("at_eof($self)\n--\n\nTrue when the end has come and all was read.")),
-    STREAM_METHOD(StreamReader, exception, METH_NOARGS, PyDoc_STR("exception($self)\n--\n\nWhat set_exception() was given, or None.")),
-    STREAM_METHOD(StreamReader, set_exception, STREAM_FASTCALL,
-                  PyDoc_STR("set_exception($self, exc)\n--\n\nEvery read raises exc from now on, the one that waits included.")),
+    STREAM_METHOD(StreamReader, at_eof, METH_NOARGS,
+                  PyDoc_STR("at_eof($self)\n--\n\nTrue when the end has come and all was read.")),
+    STREAM_METHOD(StreamReader, exception, METH_NOARGS,
+                  PyDoc_STR("exception($self)\n--\n\nWhat set_exception() was given, or None.")),
+    STREAM_METHOD(
+        StreamReader, set_exception, STREAM_FASTCALL,
+        PyDoc_STR("set_exception($self, exc)\n--\n\nEvery read raises exc from now on, the one that waits included.")),
     STREAM_METHOD(StreamReader, set_transport, STREAM_FASTCALL,
                   PyDoc_STR("set_transport($self, transport)\n--\n\nWhom to pause and resume.")),
     STREAM_METHOD(StreamReader, _wakeup_waiter, METH_NOARGS, NULL),
@@ -529,18 +540,12 @@ static PyMemberDef StreamReader_members[] = {
 };
 
 static PyType_Slot StreamReader_slots[] = {
-    {Py_tp_doc, (void *)StreamReader_doc},
-    {Py_tp_init, StreamReader_init},
-    {Py_tp_traverse, StreamReader_traverse},
-    {Py_tp_clear, StreamReader_clear},
-    {Py_tp_dealloc, StreamReader_dealloc},
-    {Py_tp_repr, StreamReader_repr},
-    {Py_tp_methods, StreamReader_methods},
-    {Py_tp_getset, StreamReader_getset},
-    {Py_tp_members, StreamReader_members},
-    {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, StreamReader_anext},
-    {0, NULL},
+    {Py_tp_doc, (void *)StreamReader_doc},   {Py_tp_init, StreamReader_init},
+    {Py_tp_traverse, StreamReader_traverse}, {Py_tp_clear, StreamReader_clear},
+    {Py_tp_dealloc, StreamReader_dealloc},   {Py_tp_repr, StreamReader_repr},
+    {Py_tp_methods, StreamReader_methods},   {Py_tp_getset, StreamReader_getset},
+    {Py_tp_members, StreamReader_members},   {Py_am_aiter, PyObject_SelfIter},
+    {Py_am_anext, StreamReader_anext},       {0, NULL},
 };
 
 static PyType_Spec StreamReader_spec = {

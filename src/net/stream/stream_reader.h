@@ -1,11 +1,12 @@
 /* net/stream/stream_reader.h -- StreamReader: bytes that a transport brings, for coroutines that read them.
  *
- * One reader coroutine at a time: it takes what it wants from the buffer, or waits on the reader's one future (waiter), which the next bytes, the end or
- * an exception finish.  Flow control: above twice the limit the transport is paused, at the limit or below it is resumed.
+ * One reader coroutine at a time: it takes what it wants from the buffer, or waits on the reader's one future (waiter),
+ * which the next bytes, the end or an exception finish.  Flow control: above twice the limit the transport is paused,
+ * at the limit or below it is resumed.
  *
- * limit is what the program gave, any number; low_bytes and high_bytes are once and twice that, in bytes (what does not fit is no limit).
- * Invariant: paused => transport != NULL was told so.  loop == NULL: __init__ never ran.
- * Ownership: owns everything it points to.  Errors: 0/-1 with the exception set.  Thread: the loop's. */
+ * limit is what the program gave, any number; low_bytes and high_bytes are once and twice that, in bytes (what does not
+ * fit is no limit). Invariant: paused => transport != NULL was told so.  loop == NULL: __init__ never ran. Ownership:
+ * owns everything it points to.  Errors: 0/-1 with the exception set.  Thread: the loop's. */
 #ifndef ASYNCLOOP_NET_STREAM_READER_H
 #define ASYNCLOOP_NET_STREAM_READER_H
 
@@ -29,7 +30,8 @@ static int stream_reader_register(PyObject *module, struct state *st) MUST_CHECK
 static inline bool
 stream_reader_is_plain(struct state *st, PyObject *reader)
 {
-    return stream_is_plain(st, reader, st->StreamReader_type, Py_IS_TYPE(reader, st->StreamReader_type) ? ((StreamReader *)reader)->dict : NULL);
+    return stream_is_plain(st, reader, st->StreamReader_type,
+                           Py_IS_TYPE(reader, st->StreamReader_type) ? ((StreamReader *)reader)->dict : NULL);
 }
 
 /* A new one. limit: borrowed. */

@@ -37,7 +37,8 @@ stream_writer_call_transport(PyObject *self, PyObject *name, PyObject *argument)
         return stream_writer_raise_uninitialized();
     }
     PyObject *args[] = {Py_NewRef(transport), argument};
-    PyObject *result = PyObject_VectorcallMethod(name, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(name, args, (argument != NULL ? 2 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(transport);
     return result;
 }
@@ -54,10 +55,10 @@ stream_writer_is_closing(StreamWriter *w, struct state *st)
 
 /* ---- methods of the transport */
 
-PyDoc_STRVAR(StreamWriter_write_doc,
-"write($self, data)\n--\n\n"
-"Send data; never blocks.\n\n"
-"data: bytes, bytearray or memoryview.  Returns: None.  Raises: TypeError, RuntimeError (after write_eof).  Source: asyncio.StreamWriter.");
+PyDoc_STRVAR(StreamWriter_write_doc, "write($self, data)\n--\n\n"
+                                     "Send data; never blocks.\n\n"
+                                     "data: bytes, bytearray or memoryview.  Returns: None.  Raises: TypeError, "
+                                     "RuntimeError (after write_eof).  Source: asyncio.StreamWriter.");
 
 static PyObject *
 StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -131,7 +132,8 @@ StreamWriter_get_extra_info(PyObject *self, PyObject *const *args, Py_ssize_t n_
         return PyErr_Occurred() ? NULL : stream_writer_raise_uninitialized();
     }
     PyObject *call[] = {transport, out[0], out[1] == NULL ? Py_None : out[1]};
-    PyObject *result = PyObject_VectorcallMethod(state_of(self)->str.get_extra_info, call, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *result =
+        PyObject_VectorcallMethod(state_of(self)->str.get_extra_info, call, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(transport);
     return result;
 }
@@ -201,7 +203,8 @@ stream_drain_begin(Coro *c, struct state *st, PyObject **result)
     }
     int is_closing = stream_writer_is_closing(w, st);
     if (UNLIKELY(is_closing != 0)) {
-        c->phase = STREAM_DRAIN_YIELDED; /* connection_lost() is on its way: without this, a loop of write() and drain() would never see it */
+        /* connection_lost() is on its way: without this, a loop of write() and drain() would never see it */
+        c->phase = STREAM_DRAIN_YIELDED;
         return is_closing < 0 ? PYGEN_ERROR : coro_yield(c);
     }
     return stream_drain_help(c, st, result);
@@ -223,7 +226,8 @@ stream_drain_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
 static const struct coro_kind stream_drain_kind = {"StreamWriter.drain", stream_drain_step};
 
 static PyObject *
-stream_writer_coroutine(PyObject *self, const struct coro_kind *kind, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+stream_writer_coroutine(PyObject *self, const struct coro_kind *kind, PyObject *const *args, Py_ssize_t n_args,
+                        PyObject *kwnames)
 {
     if (UNLIKELY(n_args > 0 || kwnames != NULL)) {
         const struct args_signature signature = {kind->qualname, NULL, 0, 0, 0, true};
@@ -300,16 +304,19 @@ static const struct coro_function stream_writer_functions[] = {
     {"StreamWriter.drain", StreamWriter_drain,
      "drain($self)\n--\n\n"
      "Wait until the transport takes more, if it does not now.\n\n"
-     "Raises: ConnectionResetError (the connection is lost), what the reader was given.  Source: asyncio.StreamWriter."},
+     "Raises: ConnectionResetError (the connection is lost), what the reader was given.  Source: "
+     "asyncio.StreamWriter."},
     {"StreamWriter.wait_closed", StreamWriter_wait_closed,
-     "wait_closed($self)\n--\n\nWait for the end of the connection.\n\nRaises: what ended it.  Source: asyncio.StreamWriter."},
+     "wait_closed($self)\n--\n\nWait for the end of the connection.\n\nRaises: what ended it.  Source: "
+     "asyncio.StreamWriter."},
     {"StreamWriter.start_tls", StreamWriter_start_tls,
 #if COMPAT_AT_LEAST(3, 12)
      "start_tls($self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None)"
 #else
      "start_tls($self, sslcontext, *, server_hostname=None, ssl_handshake_timeout=None)"
 #endif
-     "\n--\n\nMake it a TLS connection; on the server's side for a writer that start_server made.\n\nSource: asyncio.StreamWriter."},
+     "\n--\n\nMake it a TLS connection; on the server's side for a writer that start_server made.\n\nSource: "
+     "asyncio.StreamWriter."},
     {NULL},
 };
 
@@ -319,7 +326,8 @@ static PyObject *
 StreamWriter_repr(PyObject *self)
 {
     StreamWriter *w = (StreamWriter *)self;
-    PyObject *name = PyType_GetName(Py_TYPE(self)), *transport = Py_NewRef(w->transport == NULL ? Py_None : w->transport);
+    PyObject *name = PyType_GetName(Py_TYPE(self)),
+             *transport = Py_NewRef(w->transport == NULL ? Py_None : w->transport);
     PyObject *reader = Py_XNewRef(w->reader), *text = NULL;
     if (name != NULL) {
         text = reader == NULL ? PyUnicode_FromFormat("<%U transport=%R>", name, transport)
@@ -354,7 +362,8 @@ StreamWriter_get_complete(PyObject *self, void *Py_UNUSED(closure))
 /* ---- life */
 
 static int
-stream_writer_init(StreamWriter *w, struct state *st, PyObject *transport, PyObject *protocol, PyObject *reader, PyObject *loop)
+stream_writer_init(StreamWriter *w, struct state *st, PyObject *transport, PyObject *protocol, PyObject *reader,
+                   PyObject *loop)
 {
     if (reader != Py_None && !PyObject_TypeCheck(reader, st->StreamReader_type)) {
         int is_reader = PyObject_IsInstance(reader, (PyObject *)st->StreamReader_type);
@@ -480,10 +489,9 @@ StreamWriter_dealloc(PyObject *self)
 
 /* ---- the type */
 
-PyDoc_STRVAR(StreamWriter_doc,
-"StreamWriter(transport, protocol, reader, loop)\n--\n\n"
-"Writes to a transport; made by open_connection and start_server.\n\n"
-"Source: asyncio.StreamWriter.");
+PyDoc_STRVAR(StreamWriter_doc, "StreamWriter(transport, protocol, reader, loop)\n--\n\n"
+                               "Writes to a transport; made by open_connection and start_server.\n\n"
+                               "Source: asyncio.StreamWriter.");
 
 static PyMethodDef StreamWriter_methods[] = {
     STREAM_METHOD(StreamWriter, write, STREAM_FASTCALL, StreamWriter_write_doc),
@@ -491,9 +499,12 @@ static PyMethodDef StreamWriter_methods[] = {
                   PyDoc_STR("writelines($self, data)\n--\n\nSend several pieces of data.")),
     STREAM_METHOD(StreamWriter, write_eof, METH_NOARGS,
                   PyDoc_STR("write_eof($self)\n--\n\nClose the sending direction once everything queued has gone.")),
-    STREAM_METHOD(StreamWriter, can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self)\n--\n\nWhether write_eof() works.")),
-    STREAM_METHOD(StreamWriter, close, METH_NOARGS, PyDoc_STR("close($self)\n--\n\nClose the transport; see wait_closed().")),
-    STREAM_METHOD(StreamWriter, is_closing, METH_NOARGS, PyDoc_STR("is_closing($self)\n--\n\nTrue once closing or closed.")),
+    STREAM_METHOD(StreamWriter, can_write_eof, METH_NOARGS,
+                  PyDoc_STR("can_write_eof($self)\n--\n\nWhether write_eof() works.")),
+    STREAM_METHOD(StreamWriter, close, METH_NOARGS,
+                  PyDoc_STR("close($self)\n--\n\nClose the transport; see wait_closed().")),
+    STREAM_METHOD(StreamWriter, is_closing, METH_NOARGS,
+                  PyDoc_STR("is_closing($self)\n--\n\nTrue once closing or closed.")),
     STREAM_METHOD(StreamWriter, get_extra_info, STREAM_FASTCALL,
                   PyDoc_STR("get_extra_info($self, name, default=None)\n--\n\nFacts about the connection.")),
     {NULL},

@@ -1,4 +1,5 @@
-/* net/tls/openssl.c -- finding libssl among what the process has loaded, and checking that it is the one, and as it is expected. */
+/* net/tls/openssl.c -- finding libssl among what the process has loaded, and checking that it is the one, and as it is
+ * expected. */
 #include "net/tls/openssl.h"
 
 #include <dlfcn.h>
@@ -62,7 +63,8 @@ openssl_find_functions(struct openssl *o, const char *ssl_file)
     return all;
 }
 
-/* The path of `_ssl`, which lives in *text_owner. NULL, maybe with an exception, when `_ssl` is built into the interpreter: then nothing tells to which OpenSSL a symbol belongs. */
+/* The path of `_ssl`, which lives in *text_owner. NULL, maybe with an exception, when `_ssl` is built into the
+ * interpreter: then nothing tells to which OpenSSL a symbol belongs. */
 static const char *
 openssl_ssl_file(PyObject *native_module, PyObject **text_owner)
 {
@@ -75,7 +77,8 @@ openssl_is_right_version(const struct openssl *o, PyObject *native_module)
 {
     PyObject *text = PyObject_GetAttrString(native_module, "OPENSSL_VERSION");
     const char *version = text == NULL ? NULL : PyUnicode_AsUTF8(text);
-    bool is_right = version != NULL && strncmp(version, "OpenSSL ", 8) == 0 && strcmp(version, o->OpenSSL_version(0)) == 0;
+    bool is_right =
+        version != NULL && strncmp(version, "OpenSSL ", 8) == 0 && strcmp(version, o->OpenSSL_version(0)) == 0;
     Py_XDECREF(text);
     return is_right;
 }
@@ -90,9 +93,9 @@ openssl_can_lend(const struct openssl *o, BIO *bio)
         return false;
     }
     *lent = (struct openssl_buffer){.length = 3, .data = bytes, .max = 3};
-    bool is_shown = o->BIO_ctrl(bio, OPENSSL_BIO_C_SET_BUF_MEM, OPENSSL_BIO_NOCLOSE, lent) == 1 &&
-                    o->BIO_ctrl(bio, OPENSSL_BIO_CTRL_PENDING, 0, NULL) == 3 &&
-                    o->BIO_ctrl(bio, OPENSSL_BIO_CTRL_INFO, 0, &shown) == 3 && shown == bytes;
+    bool is_shown = o->BIO_ctrl(bio, OPENSSL_BIO_C_SET_BUF_MEM, OPENSSL_BIO_NOCLOSE, lent) == 1
+                    && o->BIO_ctrl(bio, OPENSSL_BIO_CTRL_PENDING, 0, NULL) == 3
+                    && o->BIO_ctrl(bio, OPENSSL_BIO_CTRL_INFO, 0, &shown) == 3 && shown == bytes;
     *lent = (struct openssl_buffer){0};
     o->BIO_ctrl(bio, OPENSSL_BIO_C_SET_BUF_MEM, OPENSSL_BIO_CLOSE, lent); /* the BIO's from here on */
     return is_shown && o->BIO_ctrl(bio, OPENSSL_BIO_CTRL_PENDING, 0, NULL) == 0;
@@ -103,7 +106,8 @@ static bool
 openssl_check(const struct openssl *o, PyObject *ssl_module)
 {
     bool is_right = false;
-    PyObject *in = PyObject_CallMethod(ssl_module, "MemoryBIO", NULL), *out = PyObject_CallMethod(ssl_module, "MemoryBIO", NULL);
+    PyObject *in = PyObject_CallMethod(ssl_module, "MemoryBIO", NULL),
+             *out = PyObject_CallMethod(ssl_module, "MemoryBIO", NULL);
     PyObject *version = PyObject_GetAttrString(ssl_module, "PROTOCOL_TLS_CLIENT"), *native = NULL, *object = NULL;
     PyObject *context = version == NULL ? NULL : PyObject_CallMethod(ssl_module, "SSLContext", "O", version);
     if (in != NULL && out != NULL && context != NULL) {
@@ -116,8 +120,8 @@ openssl_check(const struct openssl *o, PyObject *ssl_module)
         if (ssl != NULL && ctx != NULL && o->SSL_get_SSL_CTX(ssl) == ctx) {
             const char *name = o->SSL_get_servername(ssl, OPENSSL_NAMETYPE_HOST);
             BIO *reads = o->SSL_get_rbio(ssl), *writes = o->SSL_get_wbio(ssl);
-            is_right = name != NULL && strcmp(name, OPENSSL_PROBE_NAME) == 0 && reads != NULL && writes != NULL && reads != writes &&
-                       openssl_can_lend(o, reads) && openssl_can_lend(o, writes);
+            is_right = name != NULL && strcmp(name, OPENSSL_PROBE_NAME) == 0 && reads != NULL && writes != NULL
+                       && reads != writes && openssl_can_lend(o, reads) && openssl_can_lend(o, writes);
         }
     }
     Py_XDECREF(native);
@@ -140,7 +144,9 @@ openssl_find(PyObject *ssl_module)
     PyObject *native_module = PyImport_ImportModule("_ssl"), *file = NULL;
     const char *path = native_module == NULL ? NULL : openssl_ssl_file(native_module, &file);
     struct openssl *o = path == NULL ? NULL : PyMem_Calloc(1, sizeof *o);
-    if (o != NULL && !(openssl_find_functions(o, path) && openssl_is_right_version(o, native_module) && openssl_check(o, ssl_module))) {
+    if (o != NULL
+        && !(openssl_find_functions(o, path) && openssl_is_right_version(o, native_module)
+             && openssl_check(o, ssl_module))) {
         PyMem_Free(o);
         o = NULL;
     }

@@ -1,4 +1,5 @@
-/* net/tls/tls.c -- the states of a TLS connection: handshake, shutdown, errors, the end; timers; what the transport below tells. */
+/* net/tls/tls.c -- the states of a TLS connection: handshake, shutdown, errors, the end; timers; what the transport
+ * below tells. */
 #include "net/tls/tls.h"
 
 #include "core/context.h"
@@ -68,7 +69,8 @@ tls_enter(TLSProtocol *p)
         return false;
     }
     loop_leave_task(p->loop);
-    if (context_enter(p->loop, slot) < 0) { /* entered further out, as in a callback's own context.run(): that one must do */
+    /* entered further out, as in a callback's own context.run(): that one must do */
+    if (context_enter(p->loop, slot) < 0) {
         PyErr_Clear();
         return false;
     }
@@ -148,7 +150,8 @@ tls_wake_waiter(TLSProtocol *p, PyObject *exception)
         return 0;
     }
     p->waiter = NULL;
-    int rc = future_wake_any(p->loop->st, waiter, p->loop->st->str.cancelled, Py_None, exception == Py_None ? NULL : exception);
+    int rc = future_wake_any(p->loop->st, waiter, p->loop->st->str.cancelled, Py_None,
+                             exception == Py_None ? NULL : exception);
     Py_DECREF(waiter);
     return rc < 0 ? -1 : 0;
 }
@@ -178,7 +181,8 @@ static int tls_look_for_silence(TLSProtocol *p);
 static int
 tls_time_out_handshake(TLSProtocol *p)
 {
-    PyObject *text = PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection", p->handshake_timeout);
+    PyObject *text = PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection",
+                                          p->handshake_timeout);
     if (text != NULL) {
         PyErr_SetObject(PyExc_ConnectionAbortedError, text);
         Py_DECREF(text);
@@ -223,7 +227,9 @@ tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
 static COLD int
 tls_log_handshake_start(TLSProtocol *p)
 {
-    return loop_now(p->loop, &p->handshake_start) < 0 ? -1 : log_line(p->loop->st, "debug", "(sO)", "%r starts SSL handshake", p);
+    return loop_now(p->loop, &p->handshake_start) < 0
+               ? -1
+               : log_line(p->loop->st, "debug", "(sO)", "%r starts SSL handshake", p);
 }
 
 static COLD int
@@ -233,7 +239,8 @@ tls_log_handshake_done(TLSProtocol *p)
     if (loop_now(p->loop, &now) < 0) {
         return -1;
     }
-    return log_line(p->loop->st, "debug", "(sOd)", "%r: SSL handshake took %.1f ms", p, (now - p->handshake_start) * 1e3);
+    return log_line(p->loop->st, "debug", "(sOd)", "%r: SSL handshake took %.1f ms", p,
+                    (now - p->handshake_start) * 1e3);
 }
 
 /* With the raised exception, an Exception. */
@@ -246,7 +253,8 @@ tls_on_handshake_failed(TLSProtocol *p)
     PyObject *exception = compat_take_raised();
     tls_write_alert(p);
     compat_set_raised(Py_NewRef(exception));
-    int rc = tls_fatal_error(p, is_certificate ? "SSL handshake failed on verifying the certificate" : "SSL handshake failed");
+    int rc = tls_fatal_error(p, is_certificate ? "SSL handshake failed on verifying the certificate"
+                                               : "SSL handshake failed");
     if (rc == 0) {
         rc = tls_wake_waiter(p, exception);
     }
@@ -307,7 +315,8 @@ static int
 tls_on_made(TLSProtocol *p, PyObject *transport)
 {
     struct state *st = p->loop->st;
-    if (p->transport != NULL || p->n_lost > 0 || p->app.object == NULL) { /* a context may be entered through raw, a timer may run */
+    /* a context may be entered through raw, a timer may run */
+    if (p->transport != NULL || p->n_lost > 0 || p->app.object == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "connection_made() called twice");
         return -1;
     }
@@ -339,7 +348,8 @@ tls_call_eof_received(TLSProtocol *p)
     bool entered = tls_enter(p);
     int keep_open = protocol_call_eof_received(p->loop->st, &p->app);
     if (keep_open > 0) {
-        keep_open = log_line(p->loop->st, "warning", "(s)", "returning true from eof_received() has no effect when using ssl");
+        keep_open =
+            log_line(p->loop->st, "warning", "(s)", "returning true from eof_received() has no effect when using ssl");
     }
     if (keep_open < 0) {
         keep_open = tls_fatal_error(p, "Error calling eof_received()");
@@ -360,7 +370,8 @@ tls_run_close_below(Loop *loop, PyObject *self, PyObject *arg)
     return done == NULL ? loop_report(loop, "Exception in callback of a TLS shutdown", "transport", arg, NULL) : 0;
 }
 
-/* Both sides have said goodbye.  Closing the transport below may take long when the peer does not read: the timer goes on. */
+/* Both sides have said goodbye.  Closing the transport below may take long when the peer does not read: the timer goes
+ * on. */
 static int
 tls_on_shutdown_done(TLSProtocol *p)
 {
@@ -390,8 +401,8 @@ tls_start_linger(TLSProtocol *p)
     return loop_timer_push(p->loop, &p->timer, (PyObject *)p, now + TLS_LINGER_SECONDS);
 }
 
-/* The timer while we wait for the peer's goodbye.  When the peer has everything of ours it is merely silent, and the connection is closed; while
- * something is still on its way we look again later, until linger_end. */
+/* The timer while we wait for the peer's goodbye.  When the peer has everything of ours it is merely silent, and the
+ * connection is closed; while something is still on its way we look again later, until linger_end. */
 static int
 tls_look_for_silence(TLSProtocol *p)
 {
@@ -468,11 +479,13 @@ tls_flush_backlog(TLSProtocol *p)
     return tls_do_shutdown(p);
 }
 
-/* The peer has ended it, not we, and the protocol has paused reading before it had all: the rest waits for resume_reading(). */
+/* The peer has ended it, not we, and the protocol has paused reading before it had all: the rest waits for
+ * resume_reading(). */
 static inline bool
 tls_has_undelivered(const TLSProtocol *p)
 {
-    return p->reading_paused && !p->engine.exhausted && !p->engine.ended && p->app_transport != NULL && !p->app_transport->closed;
+    return p->reading_paused && !p->engine.exhausted && !p->engine.ended && p->app_transport != NULL
+           && !p->app_transport->closed;
 }
 
 /* Flushing: deliver what has come, send what was written. */
@@ -507,7 +520,8 @@ tls_close(TLSProtocol *p)
 static int
 tls_abort(TLSProtocol *p, PyObject *exception)
 {
-    /* What was written before leaves, as on asyncio; the end of the handshake alone, which waits for its first read there, does not. */
+    /* What was written before leaves, as on asyncio; the end of the handshake alone, which waits for its first read
+     * there, does not. */
     if (p->state == TLS_WRAPPED && p->backlog.n > 0 && tls_is_pulled(p) && transport_flush(p->raw) < 0) {
         return -1;
     }
@@ -661,7 +675,9 @@ tls_on_lost(TLSProtocol *p, PyObject *exception)
     if (has_begun && app != NULL) {
         p->app_state = TLS_APP_LOST;
         PyObject *arg = PyTuple_Pack(2, app, exception);
-        rc = arg == NULL || loop_check_closed(p->loop) < 0 ? -1 : deferred_push(p->loop, tls_run_lost, (PyObject *)p, arg, "connection_lost");
+        rc = arg == NULL || loop_check_closed(p->loop) < 0
+                 ? -1
+                 : deferred_push(p->loop, tls_run_lost, (PyObject *)p, arg, "connection_lost");
         Py_XDECREF(arg);
     }
     if (rc == 0) {
@@ -712,7 +728,8 @@ tls_run_resume(Loop *loop, PyObject *self, PyObject *arg)
     bool entered = tls_enter(p);
     int rc = tls_go_on(p);
     if (rc < 0) {
-        rc = loop_report(loop, "Exception in callback SSLProtocol._resume_reading.<locals>.resume()", "protocol", p, NULL);
+        rc = loop_report(loop, "Exception in callback SSLProtocol._resume_reading.<locals>.resume()", "protocol", p,
+                         NULL);
     }
     if (entered) {
         tls_leave(p);
@@ -726,7 +743,9 @@ tls_resume_reading(TLSProtocol *p)
     if (!p->reading_paused) {
         return 0;
     }
-    if (loop_check_closed(p->loop) < 0 || deferred_push(p->loop, tls_run_resume, (PyObject *)p, NULL, "SSLProtocol._resume_reading.<locals>.resume") < 0) {
+    if (loop_check_closed(p->loop) < 0
+        || deferred_push(p->loop, tls_run_resume, (PyObject *)p, NULL, "SSLProtocol._resume_reading.<locals>.resume")
+               < 0) {
         return -1;
     }
     p->reading_paused = false;
@@ -737,7 +756,8 @@ tls_resume_reading(TLSProtocol *p)
 static PyObject *
 tls_make_extra(TLSProtocol *p, PyObject *name)
 {
-    static const char *const methods[] = {"peercert", "getpeercert", "cipher", "cipher", "compression", "compression", NULL};
+    static const char *const methods[] = {"peercert",    "getpeercert", "cipher", "cipher",
+                                          "compression", "compression", NULL};
     if (!PyUnicode_Check(name)) {
         return NULL;
     }

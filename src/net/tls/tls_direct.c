@@ -111,7 +111,8 @@ tls_direct_on_failure(struct tls_engine *e, int rc, bool is_reading)
             return TLS_END;
         }
     }
-    PyObject *done = is_reading ? PyObject_CallMethod(e->native, "read", "i", 1) : PyObject_CallMethod(e->native, "write", "y#", "", (Py_ssize_t)0);
+    PyObject *done = is_reading ? PyObject_CallMethod(e->native, "read", "i", 1)
+                                : PyObject_CallMethod(e->native, "write", "y#", "", (Py_ssize_t)0);
     openssl_forget_errors(o);
     if (done != NULL) {
         Py_DECREF(done);
@@ -132,7 +133,8 @@ tls_direct_read(struct tls_engine *e, char *buffer, size_t n_bytes)
     int n = o->SSL_read(e->direct.ssl, buffer, n_bytes > INT_MAX ? INT_MAX : (int)n_bytes);
     if (LIKELY(n > 0)) {
         /* a record that did not fill the buffer has been read to its end */
-        e->exhausted = (size_t)n < n_bytes && o->BIO_ctrl(o->SSL_get_rbio(e->direct.ssl), OPENSSL_BIO_CTRL_PENDING, 0, NULL) == 0;
+        e->exhausted =
+            (size_t)n < n_bytes && o->BIO_ctrl(o->SSL_get_rbio(e->direct.ssl), OPENSSL_BIO_CTRL_PENDING, 0, NULL) == 0;
         return n;
     }
     Py_ssize_t outcome = tls_direct_on_failure(e, n, true);
@@ -276,7 +278,8 @@ static const struct tls_engine_ops tls_direct_ops = {
     .close = tls_direct_close,
 };
 
-/* Plain objects only: a subclass may have a read() of its own, and an exception of a message callback waits in the SSLObject for its next call. */
+/* Plain objects only: a subclass may have a read() of its own, and an exception of a message callback waits in the
+ * SSLObject for its next call. */
 static int
 tls_direct_serves(struct state *st, PyObject *object, PyObject *native)
 {

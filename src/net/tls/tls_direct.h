@@ -1,11 +1,14 @@
-/* net/tls/tls_direct.h -- the engine that calls SSL_read and SSL_write on the SSL* of an ssl.SSLObject.  See tls_engine.h and openssl.h.
+/* net/tls/tls_direct.h -- the engine that calls SSL_read and SSL_write on the SSL* of an ssl.SSLObject.  See
+ * tls_engine.h and openssl.h.
  *
- * The object's two memory BIOs are lent buffers: the reading one shows the very bytes the socket's read has left, the writing one fills a buffer
- * that all connections of the loop share while it writes, and one of its own otherwise (handshake, alerts, key updates; freed when sent).
+ * The object's two memory BIOs are lent buffers: the reading one shows the very bytes the socket's read has left, the
+ * writing one fills a buffer that all connections of the loop share while it writes, and one of its own otherwise
+ * (handshake, alerts, key updates; freed when sent).
  *
- * When libssl fails the SSLObject's own read or write is called right after it, with OpenSSL's error queue as it is: a connection that failed
- * fails again without another entry in the queue, so the exception is asyncio's, with library, reason and text.
- * What the program itself does with the SSLObject (write, do_handshake after verify_client_post_handshake) lands in the own buffer, and leaves. */
+ * When libssl fails the SSLObject's own read or write is called right after it, with OpenSSL's error queue as it is: a
+ * connection that failed fails again without another entry in the queue, so the exception is asyncio's, with library,
+ * reason and text. What the program itself does with the SSLObject (write, do_handshake after
+ * verify_client_post_handshake) lands in the own buffer, and leaves. */
 #ifndef ASYNCLOOP_NET_TLS_DIRECT_H
 #define ASYNCLOOP_NET_TLS_DIRECT_H
 

@@ -1,4 +1,5 @@
-/* net/tls/tls_portable.c -- the engine that calls the ssl module's objects; and the one that takes its place after the end. */
+/* net/tls/tls_portable.c -- the engine that calls the ssl module's objects; and the one that takes its place after the
+ * end. */
 #include "net/tls/tls_portable.h"
 
 #include "core/ask.h"
@@ -91,7 +92,9 @@ tls_portable_read(struct tls_engine *e, char *buffer, size_t n_bytes)
         return TLS_END;
     }
     if ((size_t)n == n_bytes) {
-        return n; /* a full buffer says nothing of what is left: asyncio asks again, and so may a BufferedProtocol be asked for a buffer for nothing */
+        /* a full buffer says nothing of what is left: asyncio asks again, and so may a BufferedProtocol be asked for a
+         * buffer for nothing */
+        return n;
     }
     int is_dry = tls_portable_is_dry(e);
     e->exhausted = is_dry > 0;

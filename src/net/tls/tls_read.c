@@ -12,7 +12,8 @@ tls_read_some(TLSProtocol *p, char *buffer, size_t n_bytes)
     return n;
 }
 
-/* More than one record waits: decrypt them all into one bytes object, which begins with what was read already. NULL, *outcome: TLS_ERROR. */
+/* More than one record waits: decrypt them all into one bytes object, which begins with what was read already. NULL,
+ * *outcome: TLS_ERROR. */
 static PyObject *
 tls_read_rest(TLSProtocol *p, const char *first, size_t n_first, Py_ssize_t *outcome)
 {
@@ -41,7 +42,8 @@ tls_read_rest(TLSProtocol *p, const char *first, size_t n_first, Py_ssize_t *out
     return data;
 }
 
-/* Several records for a sink that takes them piece by piece without a word: all that can be decrypted, then it is told, once. */
+/* Several records for a sink that takes them piece by piece without a word: all that can be decrypted, then it is told,
+ * once. */
 static Py_ssize_t
 tls_read_and_tell(TLSProtocol *p, const struct sink *sink, PyObject *holder, char *record)
 {
@@ -99,7 +101,8 @@ tls_read_to_protocol(TLSProtocol *p)
     else if ((rc = tls_read_to_holder(p, record, n, &outcome)) != 0) {
         return rc < 0 ? TLS_ERROR : outcome;
     }
-    PyObject *data = p->engine.exhausted ? PyBytes_FromStringAndSize(record, n) : tls_read_rest(p, record, (size_t)n, &outcome);
+    PyObject *data =
+        p->engine.exhausted ? PyBytes_FromStringAndSize(record, n) : tls_read_rest(p, record, (size_t)n, &outcome);
     rc = data == NULL ? -1 : 0;
     if (LIKELY(data != NULL && p->app.object != NULL)) { /* the program's own read() may have ended the connection */
         rc = protocol_call_data_received(p->loop->st, &p->app, data);
@@ -153,21 +156,24 @@ tls_run_read_on(Loop *loop, PyObject *self, PyObject *arg)
     return rc;
 }
 
-/* As asyncio, which goes on in the next pass, and says so before it tells the protocol: SystemExit and KeyboardInterrupt then lose nothing. */
+/* As asyncio, which goes on in the next pass, and says so before it tells the protocol: SystemExit and
+ * KeyboardInterrupt then lose nothing. */
 static int
 tls_read_on_soon(TLSProtocol *p)
 {
     if (p->reads_on) {
         return 0;
     }
-    if (loop_check_closed(p->loop) < 0 || deferred_push(p->loop, tls_run_read_on, (PyObject *)p, NULL, "SSLProtocol._do_read") < 0) {
+    if (loop_check_closed(p->loop) < 0
+        || deferred_push(p->loop, tls_run_read_on, (PyObject *)p, NULL, "SSLProtocol._do_read") < 0) {
         return -1;
     }
     p->reads_on = true;
     return 0;
 }
 
-/* Call buffer_updated of asked, whose buffer was filled. If another BufferedProtocol was set meanwhile, call that one's, as asyncio does. */
+/* Call buffer_updated of asked, whose buffer was filled. If another BufferedProtocol was set meanwhile, call that
+ * one's, as asyncio does. */
 static int
 tls_read_call_updated(TLSProtocol *p, PyObject *asked, Py_ssize_t n_read)
 {
@@ -175,8 +181,9 @@ tls_read_call_updated(TLSProtocol *p, PyObject *asked, Py_ssize_t n_read)
     return protocol_call_buffer_updated(p->loop->st, &told, n_read);
 }
 
-/* One buffer of a BufferedProtocol, which is asked for as asyncio does: though it may be that nothing comes to be put into it.  What get_buffer() has done meanwhile changes nothing, as on asyncio, but that after close() the rest has been
- * delivered. */
+/* One buffer of a BufferedProtocol, which is asked for as asyncio does: though it may be that nothing comes to be put
+ * into it.  What get_buffer() has done meanwhile changes nothing, as on asyncio, but that after close() the rest has
+ * been delivered. */
 static Py_ssize_t
 tls_read_to_buffer(TLSProtocol *p)
 {
@@ -204,15 +211,16 @@ tls_read_to_buffer(TLSProtocol *p)
     return has_more && outcome != TLS_ERROR ? TLS_AGAIN : outcome;
 }
 
-/* While the loop goes on each pass fills one buffer; at the end all that is left is delivered.  A protocol that was replaced while it was served, by
- * one of another kind, gets what is left. */
+/* While the loop goes on each pass fills one buffer; at the end all that is left is delivered.  A protocol that was
+ * replaced while it was served, by one of another kind, gets what is left. */
 static Py_ssize_t
 tls_read_to_app(TLSProtocol *p)
 {
     Py_ssize_t outcome;
     do {
         outcome = p->app.is_buffered && p->app.sink == NULL ? tls_read_to_buffer(p) : tls_read_to_protocol(p);
-    } while (outcome == TLS_AGAIN && !p->engine.exhausted && (!p->reads_on || p->state == TLS_FLUSHING) && tls_read_may_go_on(p));
+    } while (outcome == TLS_AGAIN && !p->engine.exhausted && (!p->reads_on || p->state == TLS_FLUSHING)
+             && tls_read_may_go_on(p));
     return outcome;
 }
 

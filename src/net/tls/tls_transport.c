@@ -17,11 +17,11 @@ tls_transport_new(TLSProtocol *p)
 /* ---- writing */
 
 PyDoc_STRVAR(TLSTransport_write_doc,
-"write($self, data)\n--\n\n"
-"Encrypt and send data; never blocks.\n\n"
-"data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
-"Returns: None.  Raises: TypeError.  Source: asyncio's transports.\n"
-"Differs: what one callback or task step writes leaves in one system call when it returns.");
+             "write($self, data)\n--\n\n"
+             "Encrypt and send data; never blocks.\n\n"
+             "data: bytes (kept by reference), bytearray or memoryview (copied: may be changed right after the call).\n"
+             "Returns: None.  Raises: TypeError.  Source: asyncio's transports.\n"
+             "Differs: what one callback or task step writes leaves in one system call when it returns.");
 
 static PyObject *
 TLSTransport_write(PyObject *self, PyObject *data)
@@ -45,11 +45,10 @@ TLSTransport_write(PyObject *self, PyObject *data)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(TLSTransport_writelines_doc,
-"writelines($self, list_of_data)\n--\n\n"
-"Encrypt and send several pieces of data.\n\n"
-"list_of_data: an iterable of bytes-like objects.\n"
-"Returns: None.  Raises: TypeError.  Source: asyncio's transports.");
+PyDoc_STRVAR(TLSTransport_writelines_doc, "writelines($self, list_of_data)\n--\n\n"
+                                          "Encrypt and send several pieces of data.\n\n"
+                                          "list_of_data: an iterable of bytes-like objects.\n"
+                                          "Returns: None.  Raises: TypeError.  Source: asyncio's transports.");
 
 static PyObject *
 TLSTransport_writelines(PyObject *self, PyObject *lines)
@@ -120,34 +119,34 @@ tls_transport_parse_limits(PyObject *args, PyObject *kwargs, size_t high_default
 }
 
 PyDoc_STRVAR(TLSTransport_set_write_buffer_limits_doc,
-"set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
-"Set the water marks: pause_writing at or above high, resume_writing at or below low.\n\n"
-"high, low: bytes; None: high is 512 KiB or 4 * low, low is high // 4.\n"
-"Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
+             "set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
+             "Set the water marks: pause_writing at or above high, resume_writing at or below low.\n\n"
+             "high, low: bytes; None: high is 512 KiB or 4 * low, low is high // 4.\n"
+             "Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
 
 static PyObject *
 TLSTransport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (tls_transport_parse_limits(args, kwargs, TLS_WRITE_HIGH_DEFAULT, &p->high_bytes, &p->low_bytes) < 0 ||
-        (tls_is_pulled(p) && transport_flush(p->raw) < 0) || tls_write_control(p, true) < 0) {
+    if (tls_transport_parse_limits(args, kwargs, TLS_WRITE_HIGH_DEFAULT, &p->high_bytes, &p->low_bytes) < 0
+        || (tls_is_pulled(p) && transport_flush(p->raw) < 0) || tls_write_control(p, true) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(TLSTransport_set_read_buffer_limits_doc,
-"set_read_buffer_limits($self, high=None, low=None)\n--\n\n"
-"Set how much ciphertext may wait while reading is paused, before the transport below is paused too.\n\n"
-"high, low: bytes; None: high is 256 KiB or 4 * low, low is high // 4.\n"
-"Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
+             "set_read_buffer_limits($self, high=None, low=None)\n--\n\n"
+             "Set how much ciphertext may wait while reading is paused, before the transport below is paused too.\n\n"
+             "high, low: bytes; None: high is 256 KiB or 4 * low, low is high // 4.\n"
+             "Returns: None.  Raises: ValueError unless high >= low >= 0.  Source: asyncio's transports.");
 
 static PyObject *
 TLSTransport_set_read_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (tls_transport_parse_limits(args, kwargs, TLS_READ_HIGH_DEFAULT, &p->read_high_bytes, &p->read_low_bytes) < 0 ||
-        tls_control_reading(p) < 0) {
+    if (tls_transport_parse_limits(args, kwargs, TLS_READ_HIGH_DEFAULT, &p->read_high_bytes, &p->read_low_bytes) < 0
+        || tls_control_reading(p) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -207,7 +206,8 @@ TLSTransport_get_protocol(PyObject *self, PyObject *unused)
 
 /* ---- the end */
 
-/* Also while the end that has come waits for reading to be resumed: writes go nowhere from then on, and a sendfile must notice. */
+/* Also while the end that has come waits for reading to be resumed: writes go nowhere from then on, and a sendfile must
+ * notice. */
 static PyObject *
 TLSTransport_is_closing(PyObject *self, PyObject *unused)
 {
@@ -224,10 +224,11 @@ TLSTransport_is_closing(PyObject *self, PyObject *unused)
     return is_true < 0 ? NULL : PyBool_FromLong(is_true);
 }
 
-PyDoc_STRVAR(TLSTransport_close_doc,
-"close($self, /)\n--\n\n"
-"Send what was written and the TLS goodbye, wait for the peer's, then call connection_lost from the loop.\n\n"
-"Returns: None.  Source: asyncio's transports.");
+PyDoc_STRVAR(
+    TLSTransport_close_doc,
+    "close($self, /)\n--\n\n"
+    "Send what was written and the TLS goodbye, wait for the peer's, then call connection_lost from the loop.\n\n"
+    "Returns: None.  Source: asyncio's transports.");
 
 static PyObject *
 TLSTransport_close(PyObject *self, PyObject *unused)
@@ -260,10 +261,10 @@ TLSTransport_abort(PyObject *self, PyObject *unused)
     return TLSTransport__force_close(self, Py_None);
 }
 
-PyDoc_STRVAR(TLSTransport_get_extra_info_doc,
-"get_extra_info($self, name, default=None)\n--\n\n"
-"Facts about the connection: 'ssl_object', 'sslcontext', 'peercert', 'cipher', 'compression', and those of the transport below.\n\n"
-"Returns: the value, or default.  Source: asyncio's transports.");
+PyDoc_STRVAR(TLSTransport_get_extra_info_doc, "get_extra_info($self, name, default=None)\n--\n\n"
+                                              "Facts about the connection: 'ssl_object', 'sslcontext', 'peercert', "
+                                              "'cipher', 'compression', and those of the transport below.\n\n"
+                                              "Returns: the value, or default.  Source: asyncio's transports.");
 
 static PyObject *
 TLSTransport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -293,31 +294,39 @@ ARGS_NAMED(TLSTransport__test__append_write_backlog_named, TLSTransport__test__a
 static PyMethodDef TLSTransport_methods[] = {
     {ARGS_NAMED_METHOD("write", TLSTransport_write_named), TLSTransport_write_doc},
     {ARGS_NAMED_METHOD("writelines", TLSTransport_writelines_named), TLSTransport_writelines_doc},
-    {"write_eof", TLSTransport_write_eof, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
-    {"can_write_eof", TLSTransport_can_write_eof, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: False.")},
+    {"write_eof", TLSTransport_write_eof, METH_NOARGS,
+     PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"can_write_eof", TLSTransport_can_write_eof, METH_NOARGS,
+     PyDoc_STR("can_write_eof($self, /)\n--\n\nReturns: False.")},
     {"pause_reading", TLSTransport_pause_reading, METH_NOARGS,
      PyDoc_STR("pause_reading($self, /)\n--\n\nDeliver nothing until resume_reading().")},
-    {"resume_reading", TLSTransport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nDeliver again.")},
+    {"resume_reading", TLSTransport_resume_reading, METH_NOARGS,
+     PyDoc_STR("resume_reading($self, /)\n--\n\nDeliver again.")},
     {"is_reading", TLSTransport_is_reading, METH_NOARGS, PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused.")},
     {"get_write_buffer_size", TLSTransport_get_write_buffer_size, METH_NOARGS,
      PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the kernel has not taken.")},
     {"get_write_buffer_limits", TLSTransport_get_write_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
-    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))TLSTransport_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
-     TLSTransport_set_write_buffer_limits_doc},
-    {"set_read_buffer_limits", (PyCFunction)(void (*)(void))TLSTransport_set_read_buffer_limits, METH_VARARGS | METH_KEYWORDS,
-     TLSTransport_set_read_buffer_limits_doc},
+    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))TLSTransport_set_write_buffer_limits,
+     METH_VARARGS | METH_KEYWORDS, TLSTransport_set_write_buffer_limits_doc},
+    {"set_read_buffer_limits", (PyCFunction)(void (*)(void))TLSTransport_set_read_buffer_limits,
+     METH_VARARGS | METH_KEYWORDS, TLSTransport_set_read_buffer_limits_doc},
     {"get_read_buffer_limits", TLSTransport_get_read_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_read_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
     {"get_read_buffer_size", TLSTransport_get_read_buffer_size, METH_NOARGS,
      PyDoc_STR("get_read_buffer_size($self, /)\n--\n\nBytes that have come and were not decrypted yet.")},
-    {ARGS_NAMED_METHOD("set_protocol", TLSTransport_set_protocol_named), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
-    {"get_protocol", TLSTransport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
-    {"is_closing", TLSTransport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
+    {ARGS_NAMED_METHOD("set_protocol", TLSTransport_set_protocol_named),
+     PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
+    {"get_protocol", TLSTransport_get_protocol, METH_NOARGS,
+     PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
+    {"is_closing", TLSTransport_is_closing, METH_NOARGS,
+     PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", TLSTransport_close, METH_NOARGS, TLSTransport_close_doc},
     {"abort", TLSTransport_abort, METH_NOARGS,
-     PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from the loop.")},
-    {"get_extra_info", (PyCFunction)(void (*)(void))TLSTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS, TLSTransport_get_extra_info_doc},
+     PyDoc_STR("abort($self, /)\n--\n\nEnd the connection, what is queued is lost; connection_lost(None) comes from "
+               "the loop.")},
+    {"get_extra_info", (PyCFunction)(void (*)(void))TLSTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS,
+     TLSTransport_get_extra_info_doc},
     {ARGS_NAMED_METHOD("_force_close", TLSTransport__force_close_named), Transport__force_close_doc},
     {ARGS_NAMED_METHOD("_test__append_write_backlog", TLSTransport__test__append_write_backlog_named), NULL},
     {NULL},

@@ -1,4 +1,5 @@
-/* net/tls/tls_type.c -- the Python face of TLSProtocol: a protocol's methods for transports that are not ours, and its making. */
+/* net/tls/tls_type.c -- the Python face of TLSProtocol: a protocol's methods for transports that are not ours, and its
+ * making. */
 #include "core/context.h"
 #include "net/tls/tls.h"
 #include "net/tls/tls_direct.h"
@@ -31,8 +32,9 @@ tls_open_engine(TLSProtocol *p, PyObject *server_hostname)
     PyObject *wrap = out == NULL ? NULL : PyObject_GetAttrString(p->sslcontext, "wrap_bio"), *object = NULL;
     if (wrap != NULL) {
         PyObject *args = PyTuple_Pack(2, in, out);
-        PyObject *kwargs = args == NULL ? NULL : Py_BuildValue("{s:O,s:O}", "server_side", p->server_side ? Py_True : Py_False,
-                                                               "server_hostname", server_hostname);
+        PyObject *kwargs = args == NULL ? NULL
+                                        : Py_BuildValue("{s:O,s:O}", "server_side", p->server_side ? Py_True : Py_False,
+                                                        "server_hostname", server_hostname);
         object = kwargs == NULL ? NULL : PyObject_Call(wrap, args, kwargs);
         Py_XDECREF(kwargs);
         Py_XDECREF(args);
@@ -59,25 +61,30 @@ tls_take_context(TLSProtocol *p, PyObject *sslcontext, PyObject *server_hostname
         return -1;
     }
     p->sslcontext = is_given ? Py_NewRef(sslcontext)
-                             : PyObject_CallFunction(p->loop->st->create_tls_context, "OO", p->server_side ? Py_True : Py_False, server_hostname);
+                             : PyObject_CallFunction(p->loop->st->create_tls_context, "OO",
+                                                     p->server_side ? Py_True : Py_False, server_hostname);
     return p->sslcontext == NULL ? -1 : 0;
 }
 
 /* Fill what may fail; p is new. */
 static int
-tls_init(TLSProtocol *p, PyObject *app, PyObject *sslcontext, PyObject *server_hostname, PyObject *handshake_timeout, PyObject *shutdown_timeout)
+tls_init(TLSProtocol *p, PyObject *app, PyObject *sslcontext, PyObject *server_hostname, PyObject *handshake_timeout,
+         PyObject *shutdown_timeout)
 {
     struct state *st = p->loop->st;
-    if ((p->handshake_timeout = tls_check_timeout(handshake_timeout, 60.0, "ssl_handshake_timeout")) == NULL ||
-        (p->shutdown_timeout = tls_check_timeout(shutdown_timeout, TLS_SHUTDOWN_SECONDS, "ssl_shutdown_timeout")) == NULL) {
+    if ((p->handshake_timeout = tls_check_timeout(handshake_timeout, 60.0, "ssl_handshake_timeout")) == NULL
+        || (p->shutdown_timeout = tls_check_timeout(shutdown_timeout, TLS_SHUTDOWN_SECONDS, "ssl_shutdown_timeout"))
+               == NULL) {
         return -1;
     }
     p->linger = shutdown_timeout == Py_None ? TLS_LINGER_NOT_YET : TLS_LINGER_NEVER;
-    if (tls_load(st) < 0 || tls_take_context(p, sslcontext, server_hostname) < 0 || protocol_set(st, &p->app, app) < 0) {
+    if (tls_load(st) < 0 || tls_take_context(p, sslcontext, server_hostname) < 0
+        || protocol_set(st, &p->app, app) < 0) {
         return -1;
     }
     int has_name = p->server_side ? 0 : PyObject_IsTrue(server_hostname);
-    if (has_name < 0 || tls_open_engine(p, has_name ? server_hostname : Py_None) < 0 || context_copy_current(&p->context) < 0) {
+    if (has_name < 0 || tls_open_engine(p, has_name ? server_hostname : Py_None) < 0
+        || context_copy_current(&p->context) < 0) {
         return -1;
     }
     return (p->app_transport = tls_transport_new(p)) == NULL ? -1 : 0;
@@ -86,14 +93,25 @@ tls_init(TLSProtocol *p, PyObject *app, PyObject *sslcontext, PyObject *server_h
 static PyObject *
 TLSProtocol_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"loop", "app_protocol", "sslcontext", "waiter", "server_side", "server_hostname", "call_connection_made",
-                                        "ssl_handshake_timeout", "ssl_shutdown_timeout", NULL};
+    static const char *const names[] = {"loop",
+                                        "app_protocol",
+                                        "sslcontext",
+                                        "waiter",
+                                        "server_side",
+                                        "server_hostname",
+                                        "call_connection_made",
+                                        "ssl_handshake_timeout",
+                                        "ssl_shutdown_timeout",
+                                        NULL};
     PyObject *module = PyType_GetModuleByDef(type, &asyncloop_module);
-    PyObject *loop, *app, *sslcontext, *waiter, *server_hostname = Py_None, *handshake_timeout = Py_None, *shutdown_timeout = Py_None;
+    PyObject *loop, *app, *sslcontext, *waiter, *server_hostname = Py_None, *handshake_timeout = Py_None,
+                                                *shutdown_timeout = Py_None;
     int server_side = 0, call_connection_made = 1;
-    if (module == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO|pOpOO:TLSProtocol", (char **)names,
-                                                       state_of_module(module)->Loop_type, &loop, &app, &sslcontext, &waiter, &server_side,
-                                                       &server_hostname, &call_connection_made, &handshake_timeout, &shutdown_timeout)) {
+    if (module == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOO|pOpOO:TLSProtocol", (char **)names,
+                                        state_of_module(module)->Loop_type, &loop, &app, &sslcontext, &waiter,
+                                        &server_side, &server_hostname, &call_connection_made, &handshake_timeout,
+                                        &shutdown_timeout)) {
         return NULL;
     }
     TLSProtocol *p = (TLSProtocol *)type->tp_alloc(type, 0);
@@ -205,13 +223,18 @@ TLSProtocol__feed(PyObject *self, PyObject *data)
 }
 
 static PyMethodDef TLSProtocol_methods[] = {
-    {"connection_made", TLSProtocol_connection_made, METH_O, PyDoc_STR("connection_made($self, transport, /)\n--\n\nBegin the handshake.")},
+    {"connection_made", TLSProtocol_connection_made, METH_O,
+     PyDoc_STR("connection_made($self, transport, /)\n--\n\nBegin the handshake.")},
     {"connection_lost", TLSProtocol_connection_lost, METH_O,
-     PyDoc_STR("connection_lost($self, exc, /)\n--\n\nThe transport below has ended: the user's connection_lost comes in a later pass.")},
-    {"data_received", TLSProtocol_data_received, METH_O, PyDoc_STR("data_received($self, data, /)\n--\n\nCiphertext has come.")},
+     PyDoc_STR("connection_lost($self, exc, /)\n--\n\nThe transport below has ended: the user's connection_lost comes "
+               "in a later pass.")},
+    {"data_received", TLSProtocol_data_received, METH_O,
+     PyDoc_STR("data_received($self, data, /)\n--\n\nCiphertext has come.")},
     {"eof_received", TLSProtocol_eof_received, METH_NOARGS,
-     PyDoc_STR("eof_received($self, /)\n--\n\nThe peer sends no more.  Returns: True while there is still something to send.")},
-    {"pause_writing", TLSProtocol_pause_writing, METH_NOARGS, PyDoc_STR("pause_writing($self, /)\n--\n\nGive the transport below nothing more.")},
+     PyDoc_STR("eof_received($self, /)\n--\n\nThe peer sends no more.  Returns: True while there is still something to "
+               "send.")},
+    {"pause_writing", TLSProtocol_pause_writing, METH_NOARGS,
+     PyDoc_STR("pause_writing($self, /)\n--\n\nGive the transport below nothing more.")},
     {"resume_writing", TLSProtocol_resume_writing, METH_NOARGS, PyDoc_STR("resume_writing($self, /)\n--\n\nGo on.")},
     {"_feed", TLSProtocol__feed, METH_O, NULL},
     {"_take_over_pause", TLSProtocol__take_over_pause, METH_NOARGS, NULL},
@@ -245,7 +268,8 @@ static PyMemberDef TLSProtocol_members[] = {
     {"__dictoffset__", T_PYSSIZET, offsetof(TLSProtocol, dict), READONLY, NULL},
     {"_loop", T_OBJECT, offsetof(TLSProtocol, loop), READONLY, NULL},
     {"_sslcontext", T_OBJECT, offsetof(TLSProtocol, sslcontext), READONLY, NULL},
-    {"_app_reading_paused", T_BOOL, offsetof(TLSProtocol, reading_paused), READONLY, NULL}, /* CPython's test_server_context */
+    /* CPython's test_server_context */
+    {"_app_reading_paused", T_BOOL, offsetof(TLSProtocol, reading_paused), READONLY, NULL},
     {"_transport", T_OBJECT, offsetof(TLSProtocol, transport), READONLY, NULL},
     {"_app_transport", T_OBJECT, offsetof(TLSProtocol, app_transport), READONLY, NULL},
     {"_app_protocol", T_OBJECT, offsetof(TLSProtocol, app.object), READONLY, NULL},
@@ -258,7 +282,8 @@ TLSProtocol_repr(PyObject *self)
 {
     static const char *const states[] = {"unwrapped", "handshake", "wrapped", "flushing", "shutdown"};
     TLSProtocol *p = (TLSProtocol *)self;
-    return PyUnicode_FromFormat("<TLSProtocol %s %s at %p>", p->server_side ? "server" : "client", states[p->state], self);
+    return PyUnicode_FromFormat("<TLSProtocol %s %s at %p>", p->server_side ? "server" : "client", states[p->state],
+                                self);
 }
 
 /* ---- life and death */
@@ -325,7 +350,8 @@ TLSProtocol_dealloc(PyObject *self)
 }
 
 static PyType_Slot TLSProtocol_slots[] = {
-    {Py_tp_doc, "TLSProtocol(loop, app_protocol, sslcontext, waiter, server_side=False, server_hostname=None, call_connection_made=True, "
+    {Py_tp_doc, "TLSProtocol(loop, app_protocol, sslcontext, waiter, server_side=False, server_hostname=None, "
+                "call_connection_made=True, "
                 "ssl_handshake_timeout=None, ssl_shutdown_timeout=None)\n--\n\nasyncio.sslproto.SSLProtocol's twin."},
     {Py_tp_new, TLSProtocol_new},
     {Py_tp_methods, TLSProtocol_methods},

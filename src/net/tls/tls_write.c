@@ -32,7 +32,8 @@ tls_write_call_flow(TLSProtocol *p, int (*call)(struct state *, struct protocol 
     bool entered = tls_enter(p);
     int rc = call(p->loop->st, &p->app);
     if (rc < 0) {
-        rc = loop_report(p->loop, message, "transport", p->app_transport != NULL ? (PyObject *)p->app_transport : Py_None, "protocol", p, NULL);
+        rc = loop_report(p->loop, message, "transport",
+                         p->app_transport != NULL ? (PyObject *)p->app_transport : Py_None, "protocol", p, NULL);
     }
     if (entered) {
         tls_leave(p);
@@ -40,14 +41,16 @@ tls_write_call_flow(TLSProtocol *p, int (*call)(struct state *, struct protocol 
     return rc;
 }
 
-/* For a socket's transport: what asyncio's would have been handed by now.  It holds, by its count, what the real one has queued and the backlog but its last
- * n_held bytes; above its high mark it takes no more until it is down to its low one, then all there is. */
+/* For a socket's transport: what asyncio's would have been handed by now.  It holds, by its count, what the real one
+ * has queued and the backlog but its last n_held bytes; above its high mark it takes no more until it is down to its
+ * low one, then all there is. */
 static void
 tls_write_settle(TLSProtocol *p)
 {
     const Transport *raw = p->raw;
     size_t n_all = raw->out.n_bytes + p->backlog.n_bytes;
-    bool has_room = p->n_held > p->backlog.n_bytes || n_all - p->n_held <= raw->low_bytes; /* a part of what was held has gone: it had room */
+    /* a part of what was held has gone: it had room */
+    bool has_room = p->n_held > p->backlog.n_bytes || n_all - p->n_held <= raw->low_bytes;
     if (!p->below_full || has_room) {
         p->n_held = 0;
         p->below_full = n_all > raw->high_bytes;
@@ -100,7 +103,8 @@ tls_write_gather(const struct outq *q, char *record)
     return n_bytes;
 }
 
-/* Encrypt the beginning of the backlog: a large piece from where it lies, small ones together.  The number of bytes, TLS_AGAIN, TLS_ERROR. */
+/* Encrypt the beginning of the backlog: a large piece from where it lies, small ones together.  The number of bytes,
+ * TLS_AGAIN, TLS_ERROR. */
 static Py_ssize_t
 tls_write_encrypt_some(TLSProtocol *p, size_t n_max)
 {
@@ -163,10 +167,12 @@ tls_write_output(TLSProtocol *p)
 static inline bool
 tls_write_is_blocked(const TLSProtocol *p)
 {
-    return p->transport == NULL || p->below_writing_paused || (tls_is_pulled(p) && (p->raw->out.n > 0 || p->raw->n_lost > 0));
+    return p->transport == NULL || p->below_writing_paused
+           || (tls_is_pulled(p) && (p->raw->out.n > 0 || p->raw->n_lost > 0));
 }
 
-/* Can more be sent?  An answer of libssl's, too: a transport that is not ours may deliver the peer's reply inside of write(). */
+/* Can more be sent?  An answer of libssl's, too: a transport that is not ours may deliver the peer's reply inside of
+ * write(). */
 static inline bool
 tls_write_has_more(TLSProtocol *p, bool can_encrypt)
 {
@@ -177,7 +183,8 @@ tls_write_has_more(TLSProtocol *p, bool can_encrypt)
     if (can_encrypt && p->backlog.n > 0 && (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING)) {
         return true;
     }
-    return !tls_is_pulled(p) && p->engine.ops->output(&p->engine, &ignored) != 0; /* an error: seen again by who sends it */
+    /* an error: seen again by who sends it */
+    return !tls_is_pulled(p) && p->engine.ops->output(&p->engine, &ignored) != 0;
 }
 
 static int

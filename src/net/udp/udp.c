@@ -86,8 +86,8 @@ udp_queue_pop(struct udp_queue *q)
 
 /* ---- errors */
 
-/* The raised exception: an OSError is the protocol's, anything else ends the transport.  -1: what error_received raised, or SystemExit,
- * KeyboardInterrupt. */
+/* The raised exception: an OSError is the protocol's, anything else ends the transport.  -1: what error_received
+ * raised, or SystemExit, KeyboardInterrupt. */
 static COLD int
 udp_on_error(DatagramTransport *u, const char *message)
 {
@@ -204,8 +204,9 @@ udp_may_read_on(const DatagramTransport *u)
     const Transport *t = &u->base;
     const Loop *loop = t->loop;
     const struct timer *first = timers_first(&loop->timers);
-    return t->read_watched && t->n_lost == 0 && loop->ready.n == 0 && !loop->poll_soon && loop->flush.first == NULL &&
-           loop->state == LOOP_RUNNING && !loop->stopping && (first == NULL || (!loop->has_own_time && first->when > clock_now()));
+    return t->read_watched && t->n_lost == 0 && loop->ready.n == 0 && !loop->poll_soon && loop->flush.first == NULL
+           && loop->state == LOOP_RUNNING && !loop->stopping
+           && (first == NULL || (!loop->has_own_time && first->when > clock_now()));
 }
 
 /* Deliver the next one, and up to n_left while nothing else is to be done. */
@@ -222,7 +223,9 @@ udp_read(DatagramTransport *u, bool is_owner, int n_left)
             return 0;
         }
         if (UNLIKELY(rc < 0)) {
-            return udp_on_error(u, "Fatal read error on datagram transport") < 0 ? protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL) : 0;
+            return udp_on_error(u, "Fatal read error on datagram transport") < 0
+                       ? protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL)
+                       : 0;
         }
         rc = t->protocol.object == NULL ? 0 : protocol_call_datagram_received(t->loop->st, &t->protocol, data, sender);
         Py_DECREF(data);
@@ -295,7 +298,8 @@ udp_on_readable(Loop *loop, PyObject *self, PyObject *arg)
 
 /* ---- sending */
 
-/* Its bit in datagram_ports; all of them when there is no telling.  AF_INET and AF_INET6 have the port in the same place. */
+/* Its bit in datagram_ports; all of them when there is no telling.  AF_INET and AF_INET6 have the port in the same
+ * place. */
 static inline uint64_t
 udp_port_bit(const void *address, size_t n_bytes)
 {
@@ -339,7 +343,8 @@ udp_send_by_method(DatagramTransport *u, PyObject *data, PyObject *address)
         return -1;
     }
     PyObject *sock = Py_NewRef(u->base.sock);
-    PyObject *sent = u->is_connected ? PyObject_CallMethod(sock, "send", "O", data) : PyObject_CallMethod(sock, "sendto", "OO", data, address);
+    PyObject *sent = u->is_connected ? PyObject_CallMethod(sock, "send", "O", data)
+                                     : PyObject_CallMethod(sock, "sendto", "OO", data, address);
     Py_DECREF(sock);
     loop_poll_soon(u->base.loop);
     Py_XDECREF(sent);
@@ -362,7 +367,8 @@ udp_send_now(DatagramTransport *u, PyObject *data, PyObject *address)
     if (!u->is_connected && PySys_Audit("socket.sendto", "OO", t->sock, address) < 0) {
         return -1;
     }
-    uint64_t port_bit = u->is_connected ? udp_port_bit(t->peer_name.bytes, t->peer_name.n_bytes) : udp_port_bit(&raw, n_raw);
+    uint64_t port_bit =
+        u->is_connected ? udp_port_bit(t->peer_name.bytes, t->peer_name.n_bytes) : udp_port_bit(&raw, n_raw);
     if (udp_batch_gathers(u)) {
         if (LIKELY(PyBytes_CheckExact(data))) {
             udp_note_sent(u, port_bit);
@@ -382,7 +388,8 @@ udp_send_now(DatagramTransport *u, PyObject *data, PyObject *address)
     else if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    n = u->is_connected ? sock_send(t->fd, view.buf, (size_t)view.len) : sock_sendto(t->fd, view.buf, (size_t)view.len, &raw, n_raw);
+    n = u->is_connected ? sock_send(t->fd, view.buf, (size_t)view.len)
+                        : sock_sendto(t->fd, view.buf, (size_t)view.len, &raw, n_raw);
     if (view.obj != NULL) {
         PyBuffer_Release(&view);
     }
@@ -396,7 +403,8 @@ udp_send_now(DatagramTransport *u, PyObject *data, PyObject *address)
 static int
 udp_queue_copy(DatagramTransport *u, PyObject *data, PyObject *address)
 {
-    struct udp_datagram d = {.data = PyBytes_CheckExact(data) ? Py_NewRef(data) : PyObject_CallOneArg((PyObject *)&PyBytes_Type, data)};
+    struct udp_datagram d = {.data = PyBytes_CheckExact(data) ? Py_NewRef(data)
+                                                              : PyObject_CallOneArg((PyObject *)&PyBytes_Type, data)};
     if (d.data == NULL) {
         return -1;
     }
@@ -404,7 +412,8 @@ udp_queue_copy(DatagramTransport *u, PyObject *data, PyObject *address)
     return udp_queue_push(&u->queue, d, false) < 0 ? -1 : transport_maybe_pause_protocol(&u->base, u->queue.n_bytes);
 }
 
-/* Where does this datagram go?  New reference: what runs meanwhile may set transport._address.  NULL with ValueError. */
+/* Where does this datagram go?  New reference: what runs meanwhile may set transport._address.  NULL with ValueError.
+ */
 static inline PyObject *
 udp_confine(DatagramTransport *u, PyObject *address)
 {
@@ -466,7 +475,8 @@ udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address)
     return rc;
 }
 
-/* Send what is queued until the socket is full; after an error the rest waits for the next event, as in asyncio.  1: all has gone, 0, -1. */
+/* Send what is queued until the socket is full; after an error the rest waits for the next event, as in asyncio.  1:
+ * all has gone, 0, -1. */
 static int
 udp_drain(DatagramTransport *u)
 {
@@ -482,7 +492,9 @@ udp_drain(DatagramTransport *u)
         Py_DECREF(d.data);
         Py_DECREF(d.address);
         if (rc < 0) {
-            return udp_on_error(u, "Fatal write error on datagram transport") < 0 ? protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._sendto_ready, NULL) : 0;
+            return udp_on_error(u, "Fatal write error on datagram transport") < 0
+                       ? protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._sendto_ready, NULL)
+                       : 0;
         }
     }
     if (u->base.n_lost > 0) {
@@ -574,7 +586,8 @@ udp_ask_name(DatagramTransport *u, const char *method, PyObject *key)
     return rc;
 }
 
-/* How the socket is to be used, and its peer's name: one that has a name that counts as true is sent to without an address, as in asyncio. */
+/* How the socket is to be used, and its peer's name: one that has a name that counts as true is sent to without an
+ * address, as in asyncio. */
 static int
 udp_look_at_socket(DatagramTransport *u)
 {
@@ -582,17 +595,19 @@ udp_look_at_socket(DatagramTransport *u)
     struct state *st = t->loop->st;
     struct sockaddr_storage address;
     socklen_t n_bytes = sizeof(address);
-    u->family = python_socket_is_plain(st, t->sock) && sock_name(t->fd, &address, &n_bytes) == 0 ? address.ss_family : AF_UNSPEC;
+    u->family = python_socket_is_plain(st, t->sock) && sock_name(t->fd, &address, &n_bytes) == 0 ? address.ss_family
+                                                                                                 : AF_UNSPEC;
     u->is_native = u->family == AF_INET || u->family == AF_INET6 || u->family == AF_UNIX;
     if (!u->is_native) {
-        if (udp_ask_name(u, "getsockname", st->str.sockname) < 0 || udp_ask_name(u, "getpeername", st->str.peername) < 0) {
+        if (udp_ask_name(u, "getsockname", st->str.sockname) < 0
+            || udp_ask_name(u, "getpeername", st->str.peername) < 0) {
             return -1;
         }
     }
     else {
         n_bytes = sizeof(address);
-        if (sock_peer_name(t->fd, &address, &n_bytes) == 0 &&
-            transport_keep_name(t, &t->peer_name, st->str.peername, &address, n_bytes) < 0) {
+        if (sock_peer_name(t->fd, &address, &n_bytes) == 0
+            && transport_keep_name(t, &t->peer_name, st->str.peername, &address, n_bytes) < 0) {
             return -1;
         }
     }

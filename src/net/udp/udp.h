@@ -1,19 +1,24 @@
-/* net/udp/udp.h -- one datagram socket: what create_datagram_endpoint returns (UDP; AF_UNIX and other families as well).
+/* net/udp/udp.h -- one datagram socket: what create_datagram_endpoint returns (UDP; AF_UNIX and other families as
+ * well).
  *
- * It begins with a Transport, whose descriptor, names, flow control and end it shares (net/conn/transport.h); the byte queue there stays empty.
+ * It begins with a Transport, whose descriptor, names, flow control and end it shares (net/conn/transport.h); the byte
+ * queue there stays empty.
  *
- * Sending: sendto() gives the datagram to the kernel at once, as asyncio does, so that an error reaches error_received inside the call; answers to a
- * burst leave together at its end (net/udp/udp_batch.h).  When the socket is full it is queued, mutable data copied, and the poller watches the socket; later ones queue behind it.
+ * Sending: sendto() gives the datagram to the kernel at once, as asyncio does, so that an error reaches error_received
+ * inside the call; answers to a burst leave together at its end (net/udp/udp_batch.h).  When the socket is full it is
+ * queued, mutable data copied, and the poller watches the socket; later ones queue behind it.
  *
- * Receiving: asyncio takes one datagram a pass.  So does this, but where the pass would only poll again (nothing is ready, due or to be flushed
- * since, and nothing was sent that this loop itself could hear), the next datagram is taken at once: up to UDP_READS_MAX per event, in the order
- * asyncio would give.  Heard on this loop is what goes to a port in loop->net->datagram_ports; AF_UNIX always may be.  A try that finds nothing is
- * a lost system call, so after one the next UDP_SINGLE_READS events do not try.  Of Internet sockets several are taken in one system call; what must wait
- * for its pass waits in the inbox.
+ * Receiving: asyncio takes one datagram a pass.  So does this, but where the pass would only poll again (nothing is
+ * ready, due or to be flushed since, and nothing was sent that this loop itself could hear), the next datagram is taken
+ * at once: up to UDP_READS_MAX per event, in the order asyncio would give.  Heard on this loop is what goes to a port
+ * in loop->net->datagram_ports; AF_UNIX always may be.  A try that finds nothing is a lost system call, so after one
+ * the next UDP_SINGLE_READS events do not try.  Of Internet sockets several are taken in one system call; what must
+ * wait for its pass waits in the inbox.
  *
- * Fast (is_native): a plain socket.socket of the Internet or AF_UNIX, by system calls; addresses other than numeric ones, other families and other
- * socket objects go through the Python socket's own send, sendto and recvfrom, whose exceptions and name look-ups are then asyncio's.
- * known: the last sender as a tuple and as the kernel's bytes, so one that sends again needs no new tuple, and a reply to it no parsing.
+ * Fast (is_native): a plain socket.socket of the Internet or AF_UNIX, by system calls; addresses other than numeric
+ * ones, other families and other socket objects go through the Python socket's own send, sendto and recvfrom, whose
+ * exceptions and name look-ups are then asyncio's. known: the last sender as a tuple and as the kernel's bytes, so one
+ * that sends again needs no new tuple, and a reply to it no parsing.
  *
  * Ownership, thread: as Transport. */
 #ifndef ASYNCLOOP_NET_UDP_H
@@ -54,7 +59,8 @@ typedef struct DatagramTransport {
 } DatagramTransport;
 
 /* As sock_transport_open: fd is sock's, context is stolen; address None or what sendto() is confined to. */
-static Transport *udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *address, PyObject *context, PyObject *waiter);
+static Transport *udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *address, PyObject *context,
+                           PyObject *waiter);
 
 /* data: bytes, bytearray or memoryview; address: or None.  0, or -1 with the exception set. */
 static int udp_sendto(DatagramTransport *u, PyObject *data, PyObject *address) MUST_CHECK;

@@ -1,4 +1,5 @@
-/* net/udp/udp_batch.c -- reading a burst into an inbox, and sending what was gathered with as few system calls as can be. */
+/* net/udp/udp_batch.c -- reading a burst into an inbox, and sending what was gathered with as few system calls as can
+ * be. */
 #include "net/udp/udp_batch.h"
 
 #include "core/raise.h"
@@ -16,7 +17,8 @@ static bool
 udp_batch_enter(DatagramTransport *u)
 {
     Loop *loop = u->base.loop;
-    if (UNLIKELY(loop->state != LOOP_RUNNING)) { /* a call of _read_ready(): the protocol could close the loop, which frees the batch */
+    /* a call of _read_ready(): the protocol could close the loop, which frees the batch */
+    if (UNLIKELY(loop->state != LOOP_RUNNING)) {
         return false;
     }
     struct udp_batch *b = loop->net->datagrams;
@@ -53,7 +55,8 @@ static inline bool
 udp_batch_gathers(const DatagramTransport *u)
 {
     const struct udp_batch *b = u->base.loop->net->datagrams;
-    return b != NULL && b->owner == u && !b->is_flushing && (b->n_out > 0 || udp_batch_has_more(u)) && !transport_socket_is_held(&u->base);
+    return b != NULL && b->owner == u && !b->is_flushing && (b->n_out > 0 || udp_batch_has_more(u))
+           && !transport_socket_is_held(&u->base);
 }
 
 /* ---- receiving */
@@ -69,7 +72,8 @@ static inline struct udp_peer *
 udp_batch_peer_slot(struct udp_inbox *inbox, const struct sockaddr_storage *address, socklen_t n_bytes)
 {
     const unsigned char *bytes = (const unsigned char *)address;
-    size_t host_end = address->ss_family == AF_INET6 ? offsetof(struct sockaddr_in6, sin6_addr) + 15 : offsetof(struct sockaddr_in, sin_addr) + 3;
+    size_t host_end = address->ss_family == AF_INET6 ? offsetof(struct sockaddr_in6, sin6_addr) + 15
+                                                     : offsetof(struct sockaddr_in, sin_addr) + 3;
     return host_end < n_bytes ? &inbox->peers[(bytes[2] ^ bytes[3] ^ bytes[host_end]) % UDP_PEERS] : NULL;
 }
 
@@ -77,7 +81,8 @@ static PyObject *
 udp_batch_sender(struct udp_inbox *inbox, const struct sockaddr_storage *address, socklen_t n_bytes)
 {
     struct udp_peer *peer = n_bytes > 0 ? udp_batch_peer_slot(inbox, address, n_bytes) : NULL;
-    if (peer != NULL && peer->address != NULL && peer->raw.n_bytes == n_bytes && memcmp(peer->raw.bytes, address, n_bytes) == 0) {
+    if (peer != NULL && peer->address != NULL && peer->raw.n_bytes == n_bytes
+        && memcmp(peer->raw.bytes, address, n_bytes) == 0) {
         return Py_NewRef(peer->address);
     }
     PyObject *sender = address_to_python(address, n_bytes);
@@ -146,8 +151,10 @@ udp_batch_receive(DatagramTransport *u, PyObject **data, PyObject **sender, bool
     struct udp_batch *b = u->base.loop->net->datagrams;
     for (int i = 0; i < UDP_BATCH_MAX; i++) {
         b->parts[i] = (struct iovec){b->room[i], UDP_INTERNET_MAX};
-        b->heads[i].msg_hdr = (struct msghdr){
-            .msg_name = &b->addresses[i], .msg_namelen = sizeof(b->addresses[i]), .msg_iov = &b->parts[i], .msg_iovlen = 1};
+        b->heads[i].msg_hdr = (struct msghdr){.msg_name = &b->addresses[i],
+                                              .msg_namelen = sizeof(b->addresses[i]),
+                                              .msg_iov = &b->parts[i],
+                                              .msg_iovlen = 1};
     }
     int n = sock_recvmmsg(u->base.fd, b->heads, UDP_BATCH_MAX);
     *is_last = n < UDP_BATCH_MAX;
@@ -204,7 +211,8 @@ udp_batch_schedule(DatagramTransport *u)
 /* ---- sending */
 
 static int
-udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw, socklen_t n_raw)
+udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw,
+                 socklen_t n_raw)
 {
     struct udp_batch *b = u->base.loop->net->datagrams;
     struct udp_outgoing *o = &b->out[b->n_out];
@@ -230,7 +238,8 @@ udp_batch_same_address(const struct udp_batch *b, uint32_t i, uint32_t j)
     return one->n_bytes == other->n_bytes && memcmp(one->bytes, other->bytes, one->n_bytes) == 0;
 }
 
-/* Fill parts and order, from n_parts on, with datagram i and the datagrams that may follow it in the same message. Returns how many. */
+/* Fill parts and order, from n_parts on, with datagram i and the datagrams that may follow it in the same message.
+ * Returns how many. */
 static uint32_t
 udp_batch_collect(struct udp_batch *b, uint32_t i, uint32_t n_parts, size_t segment_max, bool *is_taken)
 {
@@ -269,7 +278,10 @@ udp_batch_build(struct udp_batch *b, size_t segment_max)
         uint32_t n = udp_batch_collect(b, i, n_parts, segment_max, is_taken);
         struct msghdr *h = &b->heads[n_heads].msg_hdr;
         struct small_address *raw = &b->out[i].raw;
-        *h = (struct msghdr){.msg_name = raw->n_bytes > 0 ? raw->bytes : NULL, .msg_namelen = raw->n_bytes, .msg_iov = &b->parts[n_parts], .msg_iovlen = n};
+        *h = (struct msghdr){.msg_name = raw->n_bytes > 0 ? raw->bytes : NULL,
+                             .msg_namelen = raw->n_bytes,
+                             .msg_iov = &b->parts[n_parts],
+                             .msg_iovlen = n};
         if (n > 1) {
             uint16_t segment = (uint16_t)b->parts[n_parts].iov_len;
             h->msg_control = b->controls[n_heads].bytes;
@@ -286,13 +298,17 @@ udp_batch_build(struct udp_batch *b, size_t segment_max)
     return n_heads;
 }
 
-/* The parts from index `at` to `end`, each by itself; errors[i] is datagram i's.  How many were dealt with before the socket was full. */
+/* The parts from index `at` to `end`, each by itself; errors[i] is datagram i's.  How many were dealt with before the
+ * socket was full. */
 static uint32_t
 udp_batch_send_singly(DatagramTransport *u, struct udp_batch *b, uint32_t at, uint32_t end, int *errors)
 {
     for (; at < end; at++) {
         struct udp_outgoing *o = &b->out[b->order[at]];
-        struct msghdr h = {.msg_name = o->raw.n_bytes > 0 ? o->raw.bytes : NULL, .msg_namelen = o->raw.n_bytes, .msg_iov = &b->parts[at], .msg_iovlen = 1};
+        struct msghdr h = {.msg_name = o->raw.n_bytes > 0 ? o->raw.bytes : NULL,
+                           .msg_namelen = o->raw.n_bytes,
+                           .msg_iov = &b->parts[at],
+                           .msg_iovlen = 1};
         ssize_t n = sock_sendmsg(u->base.fd, &h);
         if (sock_would_block(n)) {
             break;
@@ -309,7 +325,8 @@ udp_batch_is_about_segments(int error)
     return error == -EINVAL || error == -EIO || error == -EMSGSIZE || error == -EOPNOTSUPP || error == -ENOPROTOOPT;
 }
 
-/* Gives the kernel what it takes.  Index of the first part that it does not take now: the socket is full.  Runs no Python code. */
+/* Gives the kernel what it takes.  Index of the first part that it does not take now: the socket is full.  Runs no
+ * Python code. */
 static uint32_t
 udp_batch_send(DatagramTransport *u, struct udp_batch *b, int *errors)
 {

@@ -1,18 +1,21 @@
 /* net/udp/udp_batch.h -- several datagrams in one system call, where several wait.
  *
- * Receiving: recvmmsg takes up to UDP_BATCH_MAX datagrams; udp_batch_receive hands out the first, the others wait in the transport's inbox.  They are
- * delivered as if each had been received when its turn comes (net/udp/udp.h): pause_reading() keeps them, close() drops them.
+ * Receiving: recvmmsg takes up to UDP_BATCH_MAX datagrams; udp_batch_receive hands out the first, the others wait in
+ * the transport's inbox.  They are delivered as if each had been received when its turn comes (net/udp/udp.h):
+ * pause_reading() keeps them, close() drops them.
  *
- * Sending: what a protocol sends from datagram_received while more of a burst waits is gathered, and leaves in one sendmmsg: when UDP_BATCH_MAX are
- * gathered, or the event ends, which it does before the next datagram once it has taken UDP_BURST_LONGEST_S.  Datagrams of one size to one address go as segments of one
- * message (UDP_SEGMENT, Linux 4.18): the kernel takes them through its layers once and sends them singly; a last, shorter one may follow.  To each
- * address the order stays.  What the kernel cannot cut (larger than the path takes, no checksums in hardware) is sent singly, and no more is tried of
- * that size.  An error comes to error_received then, not inside sendto(); everywhere else datagrams leave at once.
+ * Sending: what a protocol sends from datagram_received while more of a burst waits is gathered, and leaves in one
+ * sendmmsg: when UDP_BATCH_MAX are gathered, or the event ends, which it does before the next datagram once it has
+ * taken UDP_BURST_LONGEST_S.  Datagrams of one size to one address go as segments of one message (UDP_SEGMENT,
+ * Linux 4.18): the kernel takes them through its layers once and sends them singly; a last, shorter one may follow.  To
+ * each address the order stays.  What the kernel cannot cut (larger than the path takes, no checksums in hardware) is
+ * sent singly, and no more is tried of that size.  An error comes to error_received then, not inside sendto();
+ * everywhere else datagrams leave at once.
  *
- * struct udp_batch is the loop's: one transport at a time is its owner, from the first datagram of an event to the end of the flush; a transport that
- * reads meanwhile (a nested _read_ready()) does without.  Outgoing data and addresses are owned, exact bytes and tuples of str and int: dropping
- * them runs no code.
- * Ownership, thread: as Transport.  Errors: as net/udp/udp.h. */
+ * struct udp_batch is the loop's: one transport at a time is its owner, from the first datagram of an event to the end
+ * of the flush; a transport that reads meanwhile (a nested _read_ready()) does without.  Outgoing data and addresses
+ * are owned, exact bytes and tuples of str and int: dropping them runs no code. Ownership, thread: as Transport.
+ * Errors: as net/udp/udp.h. */
 #ifndef ASYNCLOOP_NET_UDP_BATCH_H
 #define ASYNCLOOP_NET_UDP_BATCH_H
 
@@ -61,7 +64,8 @@ struct udp_batch {
     char room[UDP_BATCH_MAX][UDP_INTERNET_MAX]; /* untouched pages take no memory */
 };
 
-/* Make u the owner of the loop's batch, until udp_batch_leave.  False, with nothing raised: it has another owner, the loop does not run, or there is no memory. */
+/* Make u the owner of the loop's batch, until udp_batch_leave.  False, with nothing raised: it has another owner, the
+ * loop does not run, or there is no memory. */
 static bool udp_batch_enter(DatagramTransport *u);
 /* Sends what is gathered; -1: SystemExit, KeyboardInterrupt. */
 static int udp_batch_leave(DatagramTransport *u) MUST_CHECK;
@@ -81,7 +85,8 @@ static inline bool udp_batch_is_late(const DatagramTransport *u);
 /* Do datagrams that u sends now have to be gathered? */
 static inline bool udp_batch_gathers(const DatagramTransport *u);
 /* data: exact bytes; raw: NULL for a connected socket.  0, or -1: what udp_batch_flush raised. */
-static int udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw, socklen_t n_raw) MUST_CHECK;
+static int udp_batch_gather(DatagramTransport *u, PyObject *data, PyObject *address, const struct sockaddr_storage *raw,
+                            socklen_t n_raw) MUST_CHECK;
 /* Before anything whose result depends on what was sent.  0, or -1 with SystemExit, KeyboardInterrupt. */
 static int udp_batch_flush(DatagramTransport *u) MUST_CHECK;
 

@@ -30,9 +30,13 @@ udp_parse_sendto(PyObject *const *args, Py_ssize_t n_args, PyObject *names, PyOb
     }
     for (Py_ssize_t k = 0; k < n_names; k++) {
         PyObject *name = PyTuple_GET_ITEM(names, k);
-        int i = PyUnicode_CompareWithASCIIString(name, parameters[0]) == 0 ? 0 : PyUnicode_CompareWithASCIIString(name, parameters[1]) == 0 ? 1 : 2;
+        int i = PyUnicode_CompareWithASCIIString(name, parameters[0]) == 0   ? 0
+                : PyUnicode_CompareWithASCIIString(name, parameters[1]) == 0 ? 1
+                                                                             : 2;
         if (i == 2 || i < n_args) {
-            PyErr_Format(PyExc_TypeError, i == 2 ? "sendto() got an unexpected keyword argument '%U'" : "sendto() got multiple values for argument '%U'",
+            PyErr_Format(PyExc_TypeError,
+                         i == 2 ? "sendto() got an unexpected keyword argument '%U'"
+                                : "sendto() got multiple values for argument '%U'",
                          name);
             return -1;
         }
@@ -45,12 +49,14 @@ udp_parse_sendto(PyObject *const *args, Py_ssize_t n_args, PyObject *names, PyOb
     return 0;
 }
 
-PyDoc_STRVAR(DatagramTransport_sendto_doc,
-"sendto($self, data, addr=None)\n--\n\n"
-"Send one datagram; never blocks.\n\n"
-"data: bytes, bytearray or memoryview (may be changed right after the call).  addr: where to, or None for the remote address of the endpoint.\n"
-"Returns: None.  Raises: TypeError, ValueError (not the remote address); what the kernel refuses goes to protocol.error_received.\n"
-"Source: asyncio's transports.  Differs: after the end it is counted and dropped, where asyncio fails with AttributeError.");
+PyDoc_STRVAR(DatagramTransport_sendto_doc, "sendto($self, data, addr=None)\n--\n\n"
+                                           "Send one datagram; never blocks.\n\n"
+                                           "data: bytes, bytearray or memoryview (may be changed right after the "
+                                           "call).  addr: where to, or None for the remote address of the endpoint.\n"
+                                           "Returns: None.  Raises: TypeError, ValueError (not the remote address); "
+                                           "what the kernel refuses goes to protocol.error_received.\n"
+                                           "Source: asyncio's transports.  Differs: after the end it is counted and "
+                                           "dropped, where asyncio fails with AttributeError.");
 
 static PyObject *
 DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names)
@@ -86,7 +92,8 @@ static PyObject *
 DatagramTransport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *done = Transport_set_write_buffer_limits(self, args, kwargs);
-    if (done != NULL && transport_maybe_pause_protocol((Transport *)self, ((DatagramTransport *)self)->queue.n_bytes) < 0) {
+    if (done != NULL
+        && transport_maybe_pause_protocol((Transport *)self, ((DatagramTransport *)self)->queue.n_bytes) < 0) {
         Py_CLEAR(done);
     }
     return done;
@@ -165,41 +172,55 @@ DatagramTransport__sendto_ready(PyObject *self, PyObject *unused)
 ARGS_NAMED(DatagramTransport_set_protocol, Transport_set_protocol, "_SelectorTransport.set_protocol", "protocol")
 ARGS_NAMED(DatagramTransport_write, Transport_raise_not_implemented, "WriteTransport.write", "data")
 ARGS_NAMED(DatagramTransport_writelines, Transport_raise_not_implemented, "WriteTransport.writelines", "list_of_data")
-ARGS_NAMED(DatagramTransport__force_close_named, DatagramTransport__force_close, "_SelectorTransport._force_close", "exc")
+ARGS_NAMED(DatagramTransport__force_close_named, DatagramTransport__force_close, "_SelectorTransport._force_close",
+           "exc")
 
 static PyMethodDef DatagramTransport_methods[] = {
-    {"sendto", (PyCFunction)(void (*)(void))DatagramTransport_sendto, METH_FASTCALL | METH_KEYWORDS, DatagramTransport_sendto_doc},
+    {"sendto", (PyCFunction)(void (*)(void))DatagramTransport_sendto, METH_FASTCALL | METH_KEYWORDS,
+     DatagramTransport_sendto_doc},
     {"pause_reading", Transport_pause_reading, METH_NOARGS,
      PyDoc_STR("pause_reading($self, /)\n--\n\nRead nothing until resume_reading().")},
-    {"resume_reading", DatagramTransport_resume_reading, METH_NOARGS, PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
+    {"resume_reading", DatagramTransport_resume_reading, METH_NOARGS,
+     PyDoc_STR("resume_reading($self, /)\n--\n\nRead again.")},
     {"is_reading", Transport_is_reading, METH_NOARGS,
      PyDoc_STR("is_reading($self, /)\n--\n\nFalse while paused, and once closing.")},
     {"get_write_buffer_size", DatagramTransport_get_write_buffer_size, METH_NOARGS,
-     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the kernel has not taken; from Python 3.13 on, and 8 for each datagram.")},
+     PyDoc_STR("get_write_buffer_size($self, /)\n--\n\nBytes that the kernel has not taken; from Python 3.13 on, and 8 "
+               "for each datagram.")},
     {"get_write_buffer_limits", Transport_get_write_buffer_limits, METH_NOARGS,
      PyDoc_STR("get_write_buffer_limits($self, /)\n--\n\n(low, high), in bytes.")},
-    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))DatagramTransport_set_write_buffer_limits, METH_VARARGS | METH_KEYWORDS,
-     Transport_set_write_buffer_limits_doc},
-    {ARGS_NAMED_METHOD("set_protocol", DatagramTransport_set_protocol), PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
-    {"get_protocol", Transport_get_protocol, METH_NOARGS, PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
-    {"is_closing", Transport_is_closing, METH_NOARGS, PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
+    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))DatagramTransport_set_write_buffer_limits,
+     METH_VARARGS | METH_KEYWORDS, Transport_set_write_buffer_limits_doc},
+    {ARGS_NAMED_METHOD("set_protocol", DatagramTransport_set_protocol),
+     PyDoc_STR("set_protocol($self, protocol)\n--\n\nWho gets the events from now on.")},
+    {"get_protocol", Transport_get_protocol, METH_NOARGS,
+     PyDoc_STR("get_protocol($self, /)\n--\n\nWho gets the events; None in the end.")},
+    {"is_closing", Transport_is_closing, METH_NOARGS,
+     PyDoc_STR("is_closing($self, /)\n--\n\nTrue once closing or closed.")},
     {"close", DatagramTransport_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\nStop reading, send what is queued, then call connection_lost(None) from the loop.")},
+     PyDoc_STR(
+         "close($self, /)\n--\n\nStop reading, send what is queued, then call connection_lost(None) from the loop.")},
     {"abort", DatagramTransport_abort, METH_NOARGS,
      PyDoc_STR("abort($self, /)\n--\n\nClose, what is queued is lost; connection_lost(None) comes from the loop.")},
-    {"get_extra_info", (PyCFunction)(void (*)(void))DatagramTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS, Transport_get_extra_info_doc},
+    {"get_extra_info", (PyCFunction)(void (*)(void))DatagramTransport_get_extra_info, METH_VARARGS | METH_KEYWORDS,
+     Transport_get_extra_info_doc},
     {ARGS_NAMED_METHOD("_force_close", DatagramTransport__force_close_named), Transport__force_close_doc},
     {"_fatal_error", (PyCFunction)(void (*)(void))DatagramTransport__fatal_error, METH_VARARGS | METH_KEYWORDS, NULL},
-    {ARGS_NAMED_METHOD("write", DatagramTransport_write), PyDoc_STR("write($self, data)\n--\n\nRaises: NotImplementedError.")},
-    {ARGS_NAMED_METHOD("writelines", DatagramTransport_writelines), PyDoc_STR("writelines($self, list_of_data)\n--\n\nRaises: NotImplementedError.")},
-    {"write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
-    {"can_write_eof", Transport_raise_not_implemented, METH_NOARGS, PyDoc_STR("can_write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {ARGS_NAMED_METHOD("write", DatagramTransport_write),
+     PyDoc_STR("write($self, data)\n--\n\nRaises: NotImplementedError.")},
+    {ARGS_NAMED_METHOD("writelines", DatagramTransport_writelines),
+     PyDoc_STR("writelines($self, list_of_data)\n--\n\nRaises: NotImplementedError.")},
+    {"write_eof", Transport_raise_not_implemented, METH_NOARGS,
+     PyDoc_STR("write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
+    {"can_write_eof", Transport_raise_not_implemented, METH_NOARGS,
+     PyDoc_STR("can_write_eof($self, /)\n--\n\nRaises: NotImplementedError.")},
     {"_read_ready", DatagramTransport__read_ready, METH_NOARGS, NULL},
     {"_sendto_ready", DatagramTransport__sendto_ready, METH_NOARGS, NULL},
     {NULL},
 };
 
-/* isinstance of both: asyncio's own is an asyncio.Transport on every version, and an asyncio.DatagramTransport from 3.13 on. */
+/* isinstance of both: asyncio's own is an asyncio.Transport on every version, and an asyncio.DatagramTransport
+ * from 3.13 on. */
 static PyObject *
 DatagramTransport_get_class(PyObject *self, void *unused)
 {
@@ -278,8 +299,9 @@ DatagramTransport_repr(PyObject *self)
     if (t->fd < 0 || t->loop->state == LOOP_CLOSED) {
         return PyUnicode_FromFormat("<_SelectorDatagramTransport%s fd=%d>", state, t->shown_fd);
     }
-    return PyUnicode_FromFormat("<_SelectorDatagramTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd, t->read_watched ? "polling" : "idle",
-                                t->write_watched ? "polling" : "idle", u->queue.n_bytes);
+    return PyUnicode_FromFormat("<_SelectorDatagramTransport%s fd=%d read=%s write=<%s, bufsize=%zu>>", state, t->fd,
+                                t->read_watched ? "polling" : "idle", t->write_watched ? "polling" : "idle",
+                                u->queue.n_bytes);
 }
 
 static int
@@ -340,13 +362,15 @@ udp_register(PyObject *module, struct state *st)
 {
     PyObject *asyncios = NULL, *datagram = NULL;
     int is_derived = -1;
-    if (state_import(&asyncios, "asyncio.selector_events", "_SelectorDatagramTransport") == 0 &&
-        state_import(&datagram, "asyncio.transports", "DatagramTransport") == 0) {
+    if (state_import(&asyncios, "asyncio.selector_events", "_SelectorDatagramTransport") == 0
+        && state_import(&datagram, "asyncio.transports", "DatagramTransport") == 0) {
         is_derived = PyObject_IsSubclass(asyncios, datagram);
     }
     st->datagram_transport_class = is_derived > 0 ? Py_NewRef(asyncios)
-                                   : is_derived == 0 ? PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO){}", "_SelectorDatagramTransport", asyncios, datagram)
-                                                     : NULL;
+                                   : is_derived == 0
+                                       ? PyObject_CallFunction((PyObject *)&PyType_Type, "s(OO){}",
+                                                               "_SelectorDatagramTransport", asyncios, datagram)
+                                       : NULL;
     Py_XDECREF(asyncios);
     Py_XDECREF(datagram);
     if (st->datagram_transport_class == NULL) {

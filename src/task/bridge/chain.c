@@ -24,14 +24,16 @@ static PyObject *
 chain_convert_exception(struct state *st, PyObject *exception)
 {
     PyObject *type = (PyObject *)Py_TYPE(exception);
-    bool is_theirs = type == st->concurrent_CancelledError || type == st->concurrent_TimeoutError || type == st->concurrent_InvalidStateError;
+    bool is_theirs = type == st->concurrent_CancelledError || type == st->concurrent_TimeoutError
+                     || type == st->concurrent_InvalidStateError;
     return UNLIKELY(is_theirs) ? PyObject_CallOneArg(st->convert_future_exc, exception) : Py_NewRef(exception);
 }
 
 static int
 chain_tell(PyObject *object, PyObject *method, PyObject *argument_or_null)
 {
-    PyObject *done = argument_or_null == NULL ? PyObject_CallMethodNoArgs(object, method) : PyObject_CallMethodOneArg(object, method, argument_or_null);
+    PyObject *done = argument_or_null == NULL ? PyObject_CallMethodNoArgs(object, method)
+                                              : PyObject_CallMethodOneArg(object, method, argument_or_null);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -227,7 +229,9 @@ chain_tie(Chain *c, struct state *st)
 {
     PyObject *self = (PyObject *)c;
     if (c->direction == CHAIN_IN) {
-        return future_add_done_callback(c->future, self, NULL) < 0 ? -1 : chain_tell(c->concurrent, st->str.add_done_callback, self);
+        return future_add_done_callback(c->future, self, NULL) < 0
+                   ? -1
+                   : chain_tell(c->concurrent, st->str.add_done_callback, self);
     }
     Future *f = (Future *)Py_NewRef((PyObject *)c->future);
     int rc = chain_tell(c->concurrent, st->str.add_done_callback, self);
@@ -300,7 +304,8 @@ Chain_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     else if (n_args == 1 && c->concurrent != NULL && args[0] == c->concurrent && c->loop != NULL) {
         rc = c->direction == CHAIN_IN ? chain_concurrent_done_in(c, st) : chain_concurrent_done_out(c, st);
     }
-    else if (n_args == 1 && c->future != NULL && args[0] == (PyObject *)c->future && c->future->state != FUTURE_PENDING) {
+    else if (n_args == 1 && c->future != NULL && args[0] == (PyObject *)c->future
+             && c->future->state != FUTURE_PENDING) {
         if (c->direction == CHAIN_OUT) {
             rc = chain_copy_out(c, st);
         }
@@ -490,7 +495,8 @@ module_run_coroutine_threadsafe(PyObject *module, PyObject *const *args, Py_ssiz
         }
         return NULL;
     }
-    return loop_is_own(st, given[1]) ? chain_submit(st, given[0], given[1]) : PyObject_Vectorcall(st->run_coroutine_threadsafe, given, 2, NULL);
+    return loop_is_own(st, given[1]) ? chain_submit(st, given[0], given[1])
+                                     : PyObject_Vectorcall(st->run_coroutine_threadsafe, given, 2, NULL);
 }
 
 static PyMethodDef chain_functions[] = {

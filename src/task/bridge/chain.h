@@ -1,11 +1,14 @@
-/* task/bridge/chain.h -- a future of ours and a concurrent.futures.Future that end together: wrap_future, run_coroutine_threadsafe.
+/* task/bridge/chain.h -- a future of ours and a concurrent.futures.Future that end together: wrap_future,
+ * run_coroutine_threadsafe.
  *
- * What asyncio's _chain_future does with two closures over two futures is one object here, a Chain, that both have among their callbacks; called with one of
- * the two it knows which is done.  The result, exception or cancellation of the source is copied to the destination; if the destination is cancelled, so is the
- * source.  Whatever happens to our future happens in its loop's thread: a call from another one goes through the loop's ring.
+ * What asyncio's _chain_future does with two closures over two futures is one object here, a Chain, that both have
+ * among their callbacks; called with one of the two it knows which is done.  The result, exception or cancellation of
+ * the source is copied to the destination; if the destination is cancelled, so is the source.  Whatever happens to our
+ * future happens in its loop's thread: a call from another one goes through the loop's ring.
  *
  *     CHAIN_IN     concurrent -> ours    wrap_future
- *     CHAIN_OUT    ours -> concurrent    run_coroutine_threadsafe, once its task is made: until then the Chain, called without arguments, makes it
+ *     CHAIN_OUT    ours -> concurrent    run_coroutine_threadsafe, once its task is made: until then the Chain, called
+ * without arguments, makes it
  *
  * Only for futures of exactly our types on a loop of ours; any other pair is asyncio's own _chain_future's.
  * Ownership: owns both futures until the end is copied.  Errors: those of a callback.  Threads: any, under the GIL. */

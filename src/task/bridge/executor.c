@@ -57,7 +57,8 @@ work_deliver(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (f == NULL) {
         return 0;
     }
-    if (UNLIKELY(state != WORK_RETURNED || f->state != FUTURE_PENDING)) { /* an exception, or what nobody waits for: letting go of it may run any code */
+    /* an exception, or what nobody waits for: letting go of it may run any code */
+    if (UNLIKELY(state != WORK_RETURNED || f->state != FUTURE_PENDING)) {
         loop_leave_task(loop);
     }
     int rc = 0;
@@ -107,7 +108,8 @@ work_call(WorkItem *w)
     if (w->context != NULL && PyContext_Enter(w->context) < 0) {
         return NULL;
     }
-    PyObject *result = PyObject_Vectorcall(w->function, ((PyTupleObject *)w->stack)->ob_item, (size_t)w->n_args, w->kwnames);
+    PyObject *result =
+        PyObject_Vectorcall(w->function, ((PyTupleObject *)w->stack)->ob_item, (size_t)w->n_args, w->kwnames);
     if (w->context != NULL) {
         PyObject *raised = compat_take_raised();
         if (PyContext_Exit(w->context) < 0) {
@@ -124,7 +126,8 @@ WorkItem_run(PyObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNU
 {
     WorkItem *w = (WorkItem *)self;
     if (w->state != WORK_QUEUED || w->future == NULL || w->future->state != FUTURE_PENDING) {
-        if (w->state == WORK_QUEUED) { /* cancelled before its turn; else it runs, or has run, and somebody calls this by hand */
+        /* cancelled before its turn; else it runs, or has run, and somebody calls this by hand */
+        if (w->state == WORK_QUEUED) {
             Future *f = w->future;
             w->state = WORK_DELIVERED;
             w->future = NULL;
@@ -223,12 +226,8 @@ static PyGetSetDef WorkItem_getset[] = {
 };
 
 static PyType_Slot WorkItem_slots[] = {
-    {Py_tp_traverse, WorkItem_traverse},
-    {Py_tp_clear, WorkItem_clear},
-    {Py_tp_dealloc, WorkItem_dealloc},
-    {Py_tp_methods, WorkItem_methods},
-    {Py_tp_getset, WorkItem_getset},
-    {0, NULL},
+    {Py_tp_traverse, WorkItem_traverse}, {Py_tp_clear, WorkItem_clear},   {Py_tp_dealloc, WorkItem_dealloc},
+    {Py_tp_methods, WorkItem_methods},   {Py_tp_getset, WorkItem_getset}, {0, NULL},
 };
 
 static PyType_Spec WorkItem_spec = {
@@ -288,7 +287,8 @@ executor_learn_pool(struct state *st)
     return 0;
 }
 
-/* Does it take our items? Its submit may have been replaced, in the class or the object, to see what is submitted. 1, 0, -1 */
+/* Does it take our items? Its submit may have been replaced, in the class or the object, to see what is submitted. 1,
+ * 0, -1 */
 static int
 executor_is_known_pool(struct state *st, PyObject *executor)
 {
@@ -418,14 +418,16 @@ static PyObject *
 executor_run(Loop *loop, PyObject *executor_or_none, PyObject *function, PyObject *const *args, Py_ssize_t n_args)
 {
     struct state *st = loop->st;
-    PyObject *executor = executor_or_none == Py_None ? executor_default(loop) : Py_NewRef(executor_or_none), *future = NULL;
+    PyObject *executor = executor_or_none == Py_None ? executor_default(loop) : Py_NewRef(executor_or_none),
+             *future = NULL;
     if (executor == NULL) {
         return NULL;
     }
     struct executor_call call = {function, args, n_args, NULL, NULL};
     int rc = executor_put_item(loop, executor, &call, &future);
     if (rc == 0) {
-        PyObject *submit = PyObject_GetAttr(executor, st->str.submit), *stack = submit == NULL ? NULL : PyTuple_New(1 + n_args);
+        PyObject *submit = PyObject_GetAttr(executor, st->str.submit),
+                 *stack = submit == NULL ? NULL : PyTuple_New(1 + n_args);
         if (stack != NULL) {
             PyTuple_SET_ITEM(stack, 0, Py_NewRef(function));
             for (Py_ssize_t i = 0; i < n_args; i++) {
@@ -467,8 +469,8 @@ to_thread_call(Coro *c, PyObject *context)
 {
     PyObject *stack = c->slots[TO_THREAD_STACK], *kwnames = c->slots[TO_THREAD_KWNAMES];
     Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    return (struct executor_call){c->slots[TO_THREAD_FUNCTION], ((PyTupleObject *)stack)->ob_item, PyTuple_GET_SIZE(stack) - n_keywords, kwnames,
-                                  context};
+    return (struct executor_call){c->slots[TO_THREAD_FUNCTION], ((PyTupleObject *)stack)->ob_item,
+                                  PyTuple_GET_SIZE(stack) - n_keywords, kwnames, context};
 }
 
 /* loop.run_in_executor(None, functools.partial(context.run, function, *args, **kwargs)) */
@@ -476,8 +478,10 @@ static COLD PyObject *
 to_thread_elsewhere(struct state *st, PyObject *loop, const struct executor_call *call)
 {
     Py_ssize_t n_keywords = call->kwnames == NULL ? 0 : PyTuple_GET_SIZE(call->kwnames);
-    PyObject *functools = PyImport_ImportModule("functools"), *run = PyObject_GetAttrString(call->context, "run"), *partial = NULL, *future = NULL;
-    PyObject *args = functools == NULL || run == NULL ? NULL : PyTuple_New(2 + call->n_args), *kwargs = args == NULL ? NULL : PyDict_New();
+    PyObject *functools = PyImport_ImportModule("functools"), *run = PyObject_GetAttrString(call->context, "run"),
+             *partial = NULL, *future = NULL;
+    PyObject *args = functools == NULL || run == NULL ? NULL : PyTuple_New(2 + call->n_args),
+             *kwargs = args == NULL ? NULL : PyDict_New();
     if (kwargs == NULL) {
         goto end;
     }
@@ -572,9 +576,11 @@ module_to_thread(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyO
     return (PyObject *)c;
 }
 
-PyDoc_STRVAR(to_thread_doc, "to_thread(func, /, *args, **kwargs)\n--\n\n"
-                            "Coroutine that calls func(*args, **kwargs) in a thread of the loop's default executor, in a copy of the current context.\n\n"
-                            "Raises, when awaited: what func raises; RuntimeError (executor shut down).  Source: asyncio.to_thread.");
+PyDoc_STRVAR(to_thread_doc,
+             "to_thread(func, /, *args, **kwargs)\n--\n\n"
+             "Coroutine that calls func(*args, **kwargs) in a thread of the loop's default executor, in a copy of the "
+             "current context.\n\n"
+             "Raises, when awaited: what func raises; RuntimeError (executor shut down).  Source: asyncio.to_thread.");
 
 static const struct coro_function to_thread_functions[] = {
     {"to_thread", module_to_thread, to_thread_doc},

@@ -83,7 +83,8 @@ coro_await(Coro *c, struct state *st, PyObject *awaitable)
     return coro_wait(c, coro_await_iter(st, awaitable));
 }
 
-/* A coroutine or generator-based coroutine is its own iterator; one that somebody awaits already is refused, as by `await`. */
+/* A coroutine or generator-based coroutine is its own iterator; one that somebody awaits already is refused, as by
+ * `await`. */
 static int
 coro_check_not_awaited(struct state *st, PyObject *coroutine)
 {
@@ -219,8 +220,8 @@ coro_mend_raised(void)
     }
 }
 
-/* What was thrown is raised where the body waits.  StopIteration is no error there, but the end of what is awaited, and its value that of the `await`; a
- * bare yield is in a generator, to which PEP 479 applies. */
+/* What was thrown is raised where the body waits.  StopIteration is no error there, but the end of what is awaited, and
+ * its value that of the `await`; a bare yield is in a generator, to which PEP 479 applies. */
 static PySendResult
 coro_raise_at_await(Coro *c, struct state *st, PyObject **result)
 {
@@ -321,7 +322,8 @@ coro_close_awaited(Coro *c, struct state *st)
     return done == NULL ? -1 : 0;
 }
 
-/* Throw into what is awaited: 1 and *status when that took it, 0 when the body is to have it (exception is borrowed). */
+/* Throw into what is awaited: 1 and *status when that took it, 0 when the body is to have it (exception is borrowed).
+ */
 static int
 coro_throw_into_awaited(Coro *c, struct state *st, PyObject *exception, PySendResult *status, PyObject **result)
 {
@@ -641,19 +643,14 @@ static PyMethodDef Coro_methods[] = {
 };
 
 static PyGetSetDef Coro_getset[] = {
-    {"__class__", Coro_get_class},
-    {"__name__", Coro_get_name},
-    {"__qualname__", Coro_get_qualname},
-    {"cr_await", Coro_get_await},
-    {"cr_code", Coro_get_code},
-    {"cr_frame", Coro_get_frame},
-    {"cr_origin", Coro_get_none},
-    {"cr_running", Coro_get_running},
+    {"__class__", Coro_get_class},        {"__name__", Coro_get_name},
+    {"__qualname__", Coro_get_qualname},  {"cr_await", Coro_get_await},
+    {"cr_code", Coro_get_code},           {"cr_frame", Coro_get_frame},
+    {"cr_origin", Coro_get_none},         {"cr_running", Coro_get_running},
 #if COMPAT_CORO_STATE
     {"cr_state", Coro_get_state},
 #endif
-    {"cr_suspended", Coro_get_suspended},
-    {NULL},
+    {"cr_suspended", Coro_get_suspended}, {NULL},
 };
 
 static PyMemberDef Coro_members[] = {
@@ -662,18 +659,10 @@ static PyMemberDef Coro_members[] = {
 };
 
 static PyType_Slot Coro_slots[] = {
-    {Py_tp_traverse, Coro_traverse},
-    {Py_tp_clear, Coro_clear},
-    {Py_tp_finalize, Coro_finalize},
-    {Py_tp_dealloc, Coro_dealloc},
-    {Py_tp_repr, Coro_repr},
-    {Py_tp_iternext, Coro_iternext},
-    {Py_am_await, Coro_am_await},
-    {Py_am_send, Coro_am_send},
-    {Py_tp_methods, Coro_methods},
-    {Py_tp_getset, Coro_getset},
-    {Py_tp_members, Coro_members},
-    {0, NULL},
+    {Py_tp_traverse, Coro_traverse}, {Py_tp_clear, Coro_clear},     {Py_tp_finalize, Coro_finalize},
+    {Py_tp_dealloc, Coro_dealloc},   {Py_tp_repr, Coro_repr},       {Py_tp_iternext, Coro_iternext},
+    {Py_am_await, Coro_am_await},    {Py_am_send, Coro_am_send},    {Py_tp_methods, Coro_methods},
+    {Py_tp_getset, Coro_getset},     {Py_tp_members, Coro_members}, {0, NULL},
 };
 
 static PyType_Spec Coro_spec = {
@@ -686,7 +675,8 @@ static PyType_Spec Coro_spec = {
 static int
 coro_register(PyObject *module, struct state *st)
 {
-    if (coro_iter_register(module, st) < 0 || coro_frame_register(module, st) < 0 || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false) < 0) {
+    if (coro_iter_register(module, st) < 0 || coro_frame_register(module, st) < 0
+        || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false) < 0) {
         return -1;
     }
     return future_hide_next(st->Coro_type);

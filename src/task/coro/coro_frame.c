@@ -1,9 +1,10 @@
-/* task/coro/coro_frame.c -- what a Coro's cr_frame is: something that Python code takes for the frame of a coroutine that is suspended.
+/* task/coro/coro_frame.c -- what a Coro's cr_frame is: something that Python code takes for the frame of a coroutine
+ * that is suspended.
  *
- * A Coro has no frame.  inspect.getcoroutinestate (until 3.14), asyncio's repr of a task, Task.get_stack, the call graph and debuggers ask for one, to see
- * whether the coroutine is over and where it is.  This one has the code of asyncio's function; its line is that function's first, its f_locals are `self`.
- * isinstance says that it is a frame.  Made anew at each reading of cr_frame.
- * Ownership: owns the coroutine object, its code and whose method it is. */
+ * A Coro has no frame.  inspect.getcoroutinestate (until 3.14), asyncio's repr of a task, Task.get_stack, the call
+ * graph and debuggers ask for one, to see whether the coroutine is over and where it is.  This one has the code of
+ * asyncio's function; its line is that function's first, its f_locals are `self`. isinstance says that it is a frame.
+ * Made anew at each reading of cr_frame. Ownership: owns the coroutine object, its code and whose method it is. */
 #include "core/function.h"
 #include "task/coro/coro.h"
 
@@ -56,7 +57,10 @@ static PyObject *
 coro_state_text(enum coro_state state)
 {
     static const char *const names[] = {
-        [CORO_CREATED] = "CORO_CREATED", [CORO_RUNNING] = "CORO_RUNNING", [CORO_WAITING] = "CORO_SUSPENDED", [CORO_DONE] = "CORO_CLOSED",
+        [CORO_CREATED] = "CORO_CREATED",
+        [CORO_RUNNING] = "CORO_RUNNING",
+        [CORO_WAITING] = "CORO_SUSPENDED",
+        [CORO_DONE] = "CORO_CLOSED",
     };
     return PyUnicode_InternFromString(names[state]);
 }
@@ -166,15 +170,9 @@ static PyMethodDef CoroFrame_methods[] = {
 };
 
 static PyGetSetDef CoroFrame_getset[] = {
-    {"__class__", CoroFrame_get_class},
-    {"f_back", CoroFrame_get_none},
-    {"f_builtins", CoroFrame_get_builtins},
-    {"f_globals", CoroFrame_get_globals},
-    {"f_lasti", CoroFrame_get_lasti},
-    {"f_lineno", CoroFrame_get_lineno},
-    {"f_locals", CoroFrame_get_locals},
-    {"f_trace", CoroFrame_get_none},
-    {NULL},
+    {"__class__", CoroFrame_get_class},   {"f_back", CoroFrame_get_none},   {"f_builtins", CoroFrame_get_builtins},
+    {"f_globals", CoroFrame_get_globals}, {"f_lasti", CoroFrame_get_lasti}, {"f_lineno", CoroFrame_get_lineno},
+    {"f_locals", CoroFrame_get_locals},   {"f_trace", CoroFrame_get_none},  {NULL},
 };
 
 static PyMemberDef CoroFrame_members[] = {

@@ -1,6 +1,8 @@
-/* task/coro/coro_iter.c -- what coro.__await__() gives to Python code: an iterator of the Coro's steps, as coroutines have one.
+/* task/coro/coro_iter.c -- what coro.__await__() gives to Python code: an iterator of the Coro's steps, as coroutines
+ * have one.
  *
- * `await coro` needs none (the slot gives the Coro itself, which is no iterable); `yield from coro.__await__()` in somebody's __await__ does. */
+ * `await coro` needs none (the slot gives the Coro itself, which is no iterable); `yield from coro.__await__()` in
+ * somebody's __await__ does. */
 #include "task/coro/coro.h"
 
 static PyObject *
@@ -61,14 +63,10 @@ static PyMethodDef CoroIter_methods[] = {
 };
 
 static PyType_Slot CoroIter_slots[] = {
-    {Py_tp_dealloc, AwaitIter_dealloc},
-    {Py_tp_traverse, AwaitIter_traverse},
-    {Py_tp_clear, AwaitIter_clear},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, CoroIter_iternext},
-    {Py_tp_methods, CoroIter_methods},
-    {Py_am_send, CoroIter_am_send},
-    {0, NULL},
+    {Py_tp_dealloc, AwaitIter_dealloc},  {Py_tp_traverse, AwaitIter_traverse},
+    {Py_tp_clear, AwaitIter_clear},      {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, CoroIter_iternext}, {Py_tp_methods, CoroIter_methods},
+    {Py_am_send, CoroIter_am_send},      {0, NULL},
 };
 
 static PyType_Spec CoroIter_spec = {

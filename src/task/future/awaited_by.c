@@ -1,18 +1,21 @@
 /* task/future/awaited_by.c -- who waits for a future: the edges of asyncio's call graphs (3.14+).
  *
- * An await needs no note: the waiting tasks are among the future's callbacks and are found there when somebody asks; so do our own gather, wait, shield
- * and the like (child.h).  What asyncio's helpers say by future_add_to_awaited_by is kept in rare->awaited_by; asyncio's own C functions of that name know only
- * asyncio's own types, so the module offers replacements that take ours and hand the rest on.
+ * An await needs no note: the waiting tasks are among the future's callbacks and are found there when somebody asks; so
+ * do our own gather, wait, shield and the like (child.h).  What asyncio's helpers say by future_add_to_awaited_by is
+ * kept in rare->awaited_by; asyncio's own C functions of that name know only asyncio's own types, so the module offers
+ * replacements that take ours and hand the rest on.
  *
- * asyncio's Future, awaited by one of ours: it has a field for who waits, and functions that put asyncio's own types alone there.  The field's place is
- * found by experiment (awaited_by_probe), or else not used.  It holds one object, or a set of them once asyncio has made it one. */
+ * asyncio's Future, awaited by one of ours: it has a field for who waits, and functions that put asyncio's own types
+ * alone there.  The field's place is found by experiment (awaited_by_probe), or else not used.  It holds one object, or
+ * a set of them once asyncio has made it one. */
 #include "task/future/future.h"
 #include "task/future/task.h"
 
 static int
 awaited_by_add(Future *f, PyObject *waiter)
 {
-    if (future_need_rare(f) == NULL || (f->rare->awaited_by == NULL && (f->rare->awaited_by = PySet_New(NULL)) == NULL)) {
+    if (future_need_rare(f) == NULL
+        || (f->rare->awaited_by == NULL && (f->rare->awaited_by = PySet_New(NULL)) == NULL)) {
         return -1;
     }
     return PySet_Add(f->rare->awaited_by, waiter);
@@ -52,7 +55,8 @@ awaited_by_native_slot(struct state *st, PyObject *future)
 static inline bool
 awaited_by_needs_slot(struct state *st, PyObject *future, PyObject *waiter)
 {
-    return st->native_awaited_by_offset != 0 && PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future) && future_is_own(st, waiter);
+    return st->native_awaited_by_offset != 0 && PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future)
+           && future_is_own(st, waiter);
 }
 
 static int
@@ -100,11 +104,13 @@ awaited_by_discard_native(struct state *st, PyObject *future, PyObject *waiter)
     return rc < 0 ? -1 : 0;
 }
 
-/* future waits for nothing, waiter and other neither. Where in future does waiter show up, and behave as the field does? 0: nowhere; -1: exception. */
+/* future waits for nothing, waiter and other neither. Where in future does waiter show up, and behave as the field
+ * does? 0: nowhere; -1: exception. */
 static ptrdiff_t
 awaited_by_find(struct state *st, PyObject *future, PyObject *waiter, PyObject *other)
 {
-    if (!PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future) || awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0) {
+    if (!PyObject_TypeCheck(future, (PyTypeObject *)st->asyncio_Future)
+        || awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0) {
         return PyErr_Occurred() ? -1 : 0;
     }
     PyObject **words = (PyObject **)future, **end = words + Py_TYPE(future)->tp_basicsize / (Py_ssize_t)sizeof *words;
@@ -120,10 +126,12 @@ awaited_by_find(struct state *st, PyObject *future, PyObject *waiter, PyObject *
     if (found == NULL || found == end || *found != NULL) {
         return 0;
     }
-    if (awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0 || awaited_by_call_native(st->add_to_awaited_by, future, other) < 0) {
+    if (awaited_by_call_native(st->add_to_awaited_by, future, waiter) < 0
+        || awaited_by_call_native(st->add_to_awaited_by, future, other) < 0) {
         return -1;
     }
-    return *found != NULL && PySet_CheckExact(*found) && PySet_GET_SIZE(*found) == 2 ? (char *)found - (char *)future : 0;
+    return *found != NULL && PySet_CheckExact(*found) && PySet_GET_SIZE(*found) == 2 ? (char *)found - (char *)future
+                                                                                     : 0;
 }
 
 static int
@@ -194,7 +202,8 @@ awaited_by_call(PyObject *module, PyObject *const *args, Py_ssize_t n_args, bool
 {
     struct state *st = state_of_module(module);
     if (n_args != 2) {
-        PyErr_Format(PyExc_TypeError, "future_%s_awaited_by expected 2 arguments, got %zd", is_add ? "add_to" : "discard_from", n_args);
+        PyErr_Format(PyExc_TypeError, "future_%s_awaited_by expected 2 arguments, got %zd",
+                     is_add ? "add_to" : "discard_from", n_args);
         return NULL;
     }
     int is_future = future_is_own(st, args[0]) ? PyObject_IsInstance(args[1], st->asyncio_Future) : 1;
@@ -218,9 +227,12 @@ module_future_discard_from_awaited_by(PyObject *module, PyObject *const *args, P
 
 static PyMethodDef awaited_by_functions[] = {
     {"future_add_to_awaited_by", (PyCFunction)(void (*)(void))module_future_add_to_awaited_by, METH_FASTCALL,
-     "future_add_to_awaited_by($module, fut, waiter, /)\n--\n\nNote that waiter waits for fut. Source: asyncio's function of that name."},
-    {"future_discard_from_awaited_by", (PyCFunction)(void (*)(void))module_future_discard_from_awaited_by, METH_FASTCALL,
-     "future_discard_from_awaited_by($module, fut, waiter, /)\n--\n\nTake that note back. Source: asyncio's function of that name."},
+     "future_add_to_awaited_by($module, fut, waiter, /)\n--\n\nNote that waiter waits for fut. Source: asyncio's "
+     "function of that name."},
+    {"future_discard_from_awaited_by", (PyCFunction)(void (*)(void))module_future_discard_from_awaited_by,
+     METH_FASTCALL,
+     "future_discard_from_awaited_by($module, fut, waiter, /)\n--\n\nTake that note back. Source: asyncio's function "
+     "of that name."},
     {NULL},
 };
 

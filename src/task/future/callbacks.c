@@ -15,7 +15,8 @@ callback_callable(PyObject *target, const struct watcher_kind *kind)
 static bool
 callback_is_callable_of(PyObject *callable, PyObject *target, const struct watcher_kind *kind)
 {
-    return PyCFunction_CheckExact(callable) && ((PyCFunctionObject *)callable)->m_ml == &kind->callable && PyCFunction_GET_SELF(callable) == target;
+    return PyCFunction_CheckExact(callable) && ((PyCFunctionObject *)callable)->m_ml == &kind->callable
+           && PyCFunction_GET_SELF(callable) == target;
 }
 
 static inline bool
@@ -97,31 +98,36 @@ callback_call_soon(PyObject *loop, PyObject *callback, PyObject *future, PyObjec
 {
     struct state *st = state_of(future);
     PyObject *args[] = {loop, callback, future, context};
-    PyObject *handle = PyObject_VectorcallMethod(st->str.call_soon, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context);
+    PyObject *handle =
+        PyObject_VectorcallMethod(st->str.call_soon, args, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context);
     Py_XDECREF(handle);
     return handle == NULL ? -1 : 0;
 }
 
 /* ---- tasks of asyncio's own
  *
- * What wakes one of them asks a future of a type that it does not know for result(), by name, only to learn that there is one: that costs more than the rest
- * of the wake-up.  A future of its own type it just looks at, and nothing of it is kept or seen.  So where ours has a result, and result() is what it
- * always was, one of asyncio's that has a result is given in its place. */
+ * What wakes one of them asks a future of a type that it does not know for result(), by name, only to learn that there
+ * is one: that costs more than the rest of the wake-up.  A future of its own type it just looks at, and nothing of it
+ * is kept or seen.  So where ours has a result, and result() is what it always was, one of asyncio's that has a result
+ * is given in its place. */
 
 static PyObject *
 callback_wakeup_argument_borrowed(struct state *st, PyObject *future)
 {
-    bool has_result = future_has_usual(st, future, st->str.result) && ((Future *)future)->state == FUTURE_FINISHED && !((Future *)future)->has_exception;
+    bool has_result = future_has_usual(st, future, st->str.result) && ((Future *)future)->state == FUTURE_FINISHED
+                      && !((Future *)future)->has_exception;
     return LIKELY(has_result) ? st->native_done : future;
 }
 
-/* Is this what asyncio's own tasks are woken with?  All of them share one definition, which is told by its name the first time. */
+/* Is this what asyncio's own tasks are woken with?  All of them share one definition, which is told by its name the
+ * first time. */
 static COLD void
 callback_learn_wakeup(struct state *st, PyObject *callable)
 {
     const PyMethodDef *def = ((PyCFunctionObject *)callable)->m_ml;
     PyObject *self = PyCFunction_GET_SELF(callable);
-    if (def->ml_flags != METH_O || self == NULL || !PyObject_TypeCheck(self, (PyTypeObject *)st->asyncio_Task) || strcmp(def->ml_name, "task_wakeup") != 0) {
+    if (def->ml_flags != METH_O || self == NULL || !PyObject_TypeCheck(self, (PyTypeObject *)st->asyncio_Task)
+        || strcmp(def->ml_name, "task_wakeup") != 0) {
         return;
     }
     PyObject *raised = compat_take_raised(), *future = future_new_native(st);
@@ -175,7 +181,9 @@ callback_schedule_by_name(Future *f, const struct callback *cb)
         Py_INCREF(held.context);
     }
     PyObject *pair = held.context == NULL ? NULL : callback_as_pair(&held);
-    int rc = pair == NULL ? -1 : callback_call_soon(f->loop, PyTuple_GET_ITEM(pair, 0), (PyObject *)f, PyTuple_GET_ITEM(pair, 1));
+    int rc = pair == NULL
+                 ? -1
+                 : callback_call_soon(f->loop, PyTuple_GET_ITEM(pair, 0), (PyObject *)f, PyTuple_GET_ITEM(pair, 1));
     PyObject *raised = compat_take_raised();
     callback_clear(&held);
     Py_XDECREF(pair);
@@ -203,7 +211,8 @@ callback_schedule(Future *f, const struct callback *cb)
         return -1;
     }
     const struct watcher_kind *kind = callback_kind_of(cb);
-    return LIKELY(kind != NULL) ? loop_ready_push(loop, kind->run, cb->target, (PyObject *)f) : callback_make_handle(loop, cb, f);
+    return LIKELY(kind != NULL) ? loop_ready_push(loop, kind->run, cb->target, (PyObject *)f)
+                                : callback_make_handle(loop, cb, f);
 }
 
 /* After an error the rest is dropped, as asyncio drops it. */
@@ -213,7 +222,8 @@ callbacks_schedule(Future *f, struct callback *first)
     struct future_rare *rare = f->rare;
     struct callback *more = NULL;
     uint32_t n = 0;
-    if (UNLIKELY(rare != NULL)) { /* taken out before the first is scheduled: that may run code, which may init the future anew */
+    /* taken out before the first is scheduled: that may run code, which may init the future anew */
+    if (UNLIKELY(rare != NULL)) {
         more = rare->more;
         n = rare->n_more;
         rare->more = NULL;
@@ -274,8 +284,9 @@ callback_as_pair(struct callback *cb)
     }
     else {
         callable = callback_callable(cb->target, kind);
-        context = kind->context_at == 0 ? PyContext_CopyCurrent()
-                                        : Py_XNewRef(context_materialise_borrowed((PyObject **)((char *)cb->target + kind->context_at)));
+        context = kind->context_at == 0
+                      ? PyContext_CopyCurrent()
+                      : Py_XNewRef(context_materialise_borrowed((PyObject **)((char *)cb->target + kind->context_at)));
     }
     if (callable != NULL && context != NULL) {
         pair = PyTuple_Pack(2, callable, context);
@@ -295,9 +306,11 @@ callbacks_as_list(Future *f)
     for (uint32_t i = 0; list != NULL && f->state == FUTURE_PENDING && i < callbacks_count(f); i++) {
         struct callback *cb = callbacks_at(f, i), held = *cb;
         Py_INCREF(held.target);
-        if (held.context == NULL) { /* kept, so that it is the same each time; making it may collect garbage, which may change the callbacks */
+        /* kept, so that it is the same each time; making it may collect garbage, which may change the callbacks */
+        if (held.context == NULL) {
             PyObject *context = PyContext_New();
-            bool is_there = f->state == FUTURE_PENDING && i < callbacks_count(f) && callbacks_at(f, i)->target == held.target;
+            bool is_there =
+                f->state == FUTURE_PENDING && i < callbacks_count(f) && callbacks_at(f, i)->target == held.target;
             if (is_there && callbacks_at(f, i)->context == NULL) {
                 callbacks_at(f, i)->context = Py_XNewRef(context);
             }
@@ -320,7 +333,8 @@ static int
 callback_equals(const struct callback *cb, PyObject *callback)
 {
     const struct watcher_kind *kind = callback_kind_of(cb);
-    return kind != NULL ? callback_is_callable_of(callback, cb->target, kind) : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
+    return kind != NULL ? callback_is_callable_of(callback, cb->target, kind)
+                        : PyObject_RichCompareBool(cb->target, callback, Py_EQ);
 }
 
 /* Take entry i out. */
@@ -370,7 +384,8 @@ callbacks_remove_entry(Future *f, PyObject *target, PyObject *mark)
     }
 }
 
-/* Each comparison may run code that changes the callbacks. So a copy of them is compared, and each that is equal is then taken out of the list as it is by then. */
+/* Each comparison may run code that changes the callbacks. So a copy of them is compared, and each that is equal is
+ * then taken out of the list as it is by then. */
 static Py_ssize_t
 callbacks_remove(Future *f, PyObject *callback)
 {

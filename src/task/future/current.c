@@ -88,11 +88,13 @@ current_add_registered(PyObject *set, PyObject *loop, struct state *st, PyObject
     return rc < 0 ? -1 : 0;
 }
 
-/* The attributes of asyncio.tasks that are its registries. 1: all added; 0: one is not what it was when this was written; -1. */
+/* The attributes of asyncio.tasks that are its registries. 1: all added; 0: one is not what it was when this was
+ * written; -1. */
 static int
 current_add_theirs(PyObject *set, PyObject *loop, struct state *st)
 {
-    static const char *const names[] = {COMPAT_EAGER_TASKS ? "_scheduled_tasks" : "_all_tasks", COMPAT_EAGER_TASKS ? "_eager_tasks" : NULL};
+    static const char *const names[] = {COMPAT_EAGER_TASKS ? "_scheduled_tasks" : "_all_tasks",
+                                        COMPAT_EAGER_TASKS ? "_eager_tasks" : NULL};
     PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
     int rc = tasks == NULL ? -1 : 1;
     for (size_t i = 0; rc > 0 && i < ARRAY_LENGTH(names) && names[i] != NULL; i++) {
@@ -144,7 +146,8 @@ current_all_tasks(struct state *st, PyObject *loop)
 static PyObject *
 current_running_loop(struct state *st)
 {
-    return COMPAT_ALL_TASKS_IN_PYTHON ? aiobridge_need_running_loop(st) : PyObject_CallNoArgs(st->native_need_running_loop);
+    return COMPAT_ALL_TASKS_IN_PYTHON ? aiobridge_need_running_loop(st)
+                                      : PyObject_CallNoArgs(st->native_need_running_loop);
 }
 
 static PyObject *

@@ -1,4 +1,5 @@
-/* task/future/ensure.c -- create_task and ensure_future, without a call into Python where loop and coroutine are ours. */
+/* task/future/ensure.c -- create_task and ensure_future, without a call into Python where loop and coroutine are ours.
+ */
 #include "task/future/ensure.h"
 
 #include "core/aiobridge.h"
@@ -56,7 +57,8 @@ ensure_same_loop(struct state *st, PyObject *future, PyObject *loop)
         Py_XDECREF(own); /* only compared */
         if (own != loop) {
             if (own != NULL) {
-                PyErr_SetString(PyExc_ValueError, "The future belongs to a different loop than the one specified as the loop argument");
+                PyErr_SetString(PyExc_ValueError,
+                                "The future belongs to a different loop than the one specified as the loop argument");
             }
             return NULL;
         }
@@ -64,7 +66,8 @@ ensure_same_loop(struct state *st, PyObject *future, PyObject *loop)
     return Py_NewRef(future);
 }
 
-/* loop.create_task(coro); a loop that refuses with a RuntimeError leaves a coroutine that nobody will run: it is closed. */
+/* loop.create_task(coro); a loop that refuses with a RuntimeError leaves a coroutine that nobody will run: it is
+ * closed. */
 static PyObject *
 ensure_create_task(struct state *st, PyObject *loop, PyObject *coro)
 {
@@ -141,7 +144,8 @@ ensure_call_task_class(Loop *loop, PyObject *task_class, PyObject *coro, PyObjec
     PyObject *kwargs = PyDict_New(), *args = PyTuple_Pack(1, coro), *task = NULL;
     bool is_ready = kwargs != NULL && args != NULL && PyDict_SetItem(kwargs, st->str.loop, (PyObject *)loop) == 0;
     if (is_ready && !COMPAT_RUNS(3, 13, 3)) {
-        is_ready = PyDict_SetItem(kwargs, st->str.name, Py_None) == 0 && PyDict_SetItem(kwargs, st->str.context, Py_None) == 0;
+        is_ready =
+            PyDict_SetItem(kwargs, st->str.name, Py_None) == 0 && PyDict_SetItem(kwargs, st->str.context, Py_None) == 0;
     }
     for (Py_ssize_t i = 0; is_ready && kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
         bool is_loop = PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, i), st->str.loop) == 0;
@@ -179,7 +183,8 @@ ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssi
         return NULL;
     }
     PyObject *loop = aiobridge_need_running_loop(st);
-    PyObject **stack = loop == NULL ? NULL : PyMem_Malloc((size_t)(1 + n_args + n_keywords) * sizeof *stack), *task = NULL;
+    PyObject **stack = loop == NULL ? NULL : PyMem_Malloc((size_t)(1 + n_args + n_keywords) * sizeof *stack),
+             *task = NULL;
     if (stack != NULL) {
         stack[0] = loop;
         memcpy(stack + 1, args, (size_t)(n_args + n_keywords) * sizeof *stack);
@@ -198,7 +203,9 @@ static PyObject *
 ensure_create_task_then_name(struct state *st, PyObject *coro, PyObject *name, PyObject *context)
 {
     PyObject *loop = aiobridge_need_running_loop(st), *args[] = {loop, coro, context};
-    PyObject *task = loop == NULL ? NULL : PyObject_VectorcallMethod(st->str.create_task, args, 2, context == Py_None ? NULL : st->kw_context);
+    PyObject *task = loop == NULL ? NULL
+                                  : PyObject_VectorcallMethod(st->str.create_task, args, 2,
+                                                              context == Py_None ? NULL : st->kw_context);
     Py_XDECREF(loop);
     if (task == NULL || name == Py_None) {
         return task;
@@ -244,12 +251,14 @@ module_create_task(PyObject *module, PyObject *const *args, Py_ssize_t n_args, P
 static PyMethodDef ensure_functions[] = {
     {"create_task", FUTURE_FASTCALL(module_create_task), METH_FASTCALL | METH_KEYWORDS,
      "Run a coroutine as a task of the running loop; returns the task.\n\n"
-     "name, context: the task's.  Raises: RuntimeError (no running loop), TypeError (no coroutine).  Source: asyncio.create_task."},
+     "name, context: the task's.  Raises: RuntimeError (no running loop), TypeError (no coroutine).  Source: "
+     "asyncio.create_task."},
     {"ensure_future", FUTURE_FASTCALL(module_ensure_future), METH_FASTCALL | METH_KEYWORDS,
      "ensure_future($module, /, coro_or_future, *, loop=None)\n--\n\n"
      "A future itself, or a task of a coroutine or another awaitable.\n\n"
      "loop: whose task it is; None takes the running or the current one.\n"
-     "Raises: TypeError (nothing that can be awaited), ValueError (a future of another loop).  Source: asyncio.ensure_future."},
+     "Raises: TypeError (nothing that can be awaited), ValueError (a future of another loop).  Source: "
+     "asyncio.ensure_future."},
     {NULL},
 };
 
@@ -264,7 +273,8 @@ ensure_read_create_task(struct state *st)
         flags = code == NULL ? NULL : PyObject_GetAttrString(code, "co_flags");
         st->traits.create_task_takes_any = flags != NULL && (PyLong_AsLong(flags) & CO_VARKEYWORDS) != 0;
         PyErr_Clear(); /* somebody else's function, perhaps in C: that of the version */
-        st->traits.create_task_takes_any = st->traits.create_task_takes_any || (flags == NULL && COMPAT_FACTORY_KEYWORDS);
+        st->traits.create_task_takes_any =
+            st->traits.create_task_takes_any || (flags == NULL && COMPAT_FACTORY_KEYWORDS);
         rc = 0;
     }
     Py_XDECREF(function);

@@ -1,4 +1,5 @@
-/* task/future/future.c -- the logic of Future: life, results, finishing. See future.h; its Python face is future_type.c. */
+/* task/future/future.c -- the logic of Future: life, results, finishing. See future.h; its Python face is
+ * future_type.c. */
 #include "task/future/future.h"
 
 #include "core/ask.h"
@@ -19,8 +20,8 @@ static inline bool
 future_is_exact(struct state *st, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    return type == st->Future_type || type == st->Task_type || type == st->SleepFuture_type || type == st->GatherFuture_type
-           || type == st->ShieldFuture_type;
+    return type == st->Future_type || type == st->Task_type || type == st->SleepFuture_type
+           || type == st->GatherFuture_type || type == st->ShieldFuture_type;
 }
 
 static inline bool
@@ -43,7 +44,8 @@ future_dict_has(Future *f, PyObject *name)
 static inline bool
 future_has_usual(struct state *st, PyObject *object, PyObject *name)
 {
-    return LIKELY(future_is_exact(st, object)) && (LIKELY(((Future *)object)->dict == NULL) || !future_dict_has((Future *)object, name));
+    return LIKELY(future_is_exact(st, object))
+           && (LIKELY(((Future *)object)->dict == NULL) || !future_dict_has((Future *)object, name));
 }
 
 static const char *
@@ -108,7 +110,8 @@ future_set_cancel_message(Future *f, PyObject *message)
     return 0;
 }
 
-/* The whole stack, its lines read now, as _asyncio does: at the interpreter's end, when a task left over is reported, nothing can be read any more. */
+/* The whole stack, its lines read now, as _asyncio does: at the interpreter's end, when a task left over is reported,
+ * nothing can be read any more. */
 static COLD int
 future_note_source(Future *f, struct state *st)
 {
@@ -210,7 +213,8 @@ future_init(Future *f, struct state *st, PyObject *loop)
     else {
         Py_INCREF(loop);
     }
-    if (UNLIKELY(f->loop != NULL)) { /* a finalizer, or who was asked for the loop, called __init__ too: now this one is the last */
+    /* a finalizer, or who was asked for the loop, called __init__ too: now this one is the last */
+    if (UNLIKELY(f->loop != NULL)) {
         PyObject *before = f->loop;
         if (f->kind == FUTURE_TASK) {
             task_unlink((Task *)f);
@@ -414,7 +418,8 @@ future_set_result(Future *f, PyObject *result)
     return future_finish(f, FUTURE_FINISHED, Py_NewRef(result), NULL);
 }
 
-/* StopIteration cannot travel through an await: refused, or wrapped where asyncio's Future does so. Steals exception, returns what to store. */
+/* StopIteration cannot travel through an await: refused, or wrapped where asyncio's Future does so. Steals exception,
+ * returns what to store. */
 static COLD PyObject *
 future_wrap_stop_iteration(struct state *st, PyObject *exception)
 {
@@ -439,10 +444,12 @@ future_wrap_stop_iteration(struct state *st, PyObject *exception)
 static PyObject *
 future_new_native(struct state *st)
 {
-    PyObject *types = PyImport_ImportModule("types"), *names = Py_BuildValue("{s:O}", "get_debug", (PyObject *)&PyBool_Type);
+    PyObject *types = PyImport_ImportModule("types"),
+             *names = Py_BuildValue("{s:O}", "get_debug", (PyObject *)&PyBool_Type);
     PyObject *class = types == NULL || names == NULL ? NULL : PyObject_GetAttrString(types, "SimpleNamespace");
     PyObject *loop = class == NULL ? NULL : PyObject_Call(class, st->empty_tuple, names), *future = NULL;
-    if (loop != NULL && PyDict_DelItemString(names, "get_debug") == 0 && PyDict_SetItem(names, st->str.loop, loop) == 0) {
+    if (loop != NULL && PyDict_DelItemString(names, "get_debug") == 0
+        && PyDict_SetItem(names, st->str.loop, loop) == 0) {
         future = PyObject_Call(st->asyncio_Future, st->empty_tuple, names);
     }
     Py_XDECREF(types);
@@ -546,7 +553,8 @@ future_set_any(struct state *st, PyObject *future, PyObject *result, PyObject *e
 {
     PyObject *method = LIKELY(exception == NULL) ? st->str.set_result : st->str.set_exception;
     if (LIKELY(future_has_usual(st, future, method))) {
-        return LIKELY(exception == NULL) ? future_set_result((Future *)future, result) : future_set_exception((Future *)future, exception);
+        return LIKELY(exception == NULL) ? future_set_result((Future *)future, result)
+                                         : future_set_exception((Future *)future, exception);
     }
     PyObject *done = PyObject_CallMethodOneArg(future, method, exception == NULL ? result : exception);
     Py_XDECREF(done);

@@ -1,11 +1,13 @@
 /* task/future/future_iter.c -- awaiting a Future.
  *
- * For `await` the Future is its own iterator (am_send for 3.11, 3.15 and drivers in C; tp_iternext for 3.12 to 3.14, whose SEND looks at nothing else
- * as long as None is sent).  Python code that calls __await__() or iter() gets a FutureIter with send, throw and close, as from asyncio: the Future
- * itself must have none of these, or it would pass for a coroutine.  Where SEND looks for send() it finds it (Future_get_send), and nobody else does.
+ * For `await` the Future is its own iterator (am_send for 3.11, 3.15 and drivers in C; tp_iternext for 3.12 to 3.14,
+ * whose SEND looks at nothing else as long as None is sent).  Python code that calls __await__() or iter() gets a
+ * FutureIter with send, throw and close, as from asyncio: the Future itself must have none of these, or it would pass
+ * for a coroutine.  Where SEND looks for send() it finds it (Future_get_send), and nobody else does.
  *
- * StopIteration: making one by calling its class costs more than all the rest of an await, so it is put together here.  It must not be kept for the next
- * one: the value of an await belongs to the awaiting code, and dies with its last name there. */
+ * StopIteration: making one by calling its class costs more than all the rest of an await, so it is put together here.
+ * It must not be kept for the next one: the value of an await belongs to the awaiting code, and dies with its last name
+ * there. */
 #include "task/future/future.h"
 
 /* ---- StopIteration */
@@ -13,7 +15,8 @@
 static PyObject *
 future_raise_stop_iteration(PyObject *value)
 {
-    PyObject *raised = value == Py_None ? PyObject_CallNoArgs(PyExc_StopIteration) : PyObject_CallOneArg(PyExc_StopIteration, value);
+    PyObject *raised =
+        value == Py_None ? PyObject_CallNoArgs(PyExc_StopIteration) : PyObject_CallOneArg(PyExc_StopIteration, value);
     Py_DECREF(value);
     if (raised != NULL) {
         compat_set_raised(raised);
@@ -104,7 +107,8 @@ Future_am_await(PyObject *self)
 
 /* ---- send(), for 3.12 to 3.14
  *
- * SEND calls the method of that name when a driver sends something else than None: the value is ignored, as asyncio's iterator does. */
+ * SEND calls the method of that name when a driver sends something else than None: the value is ignored, as asyncio's
+ * iterator does. */
 
 #if !COMPAT_AM_SEND_USED
 static PyObject *
@@ -128,8 +132,10 @@ future_is_sent_to(void)
     int at = PyFrame_GetLasti(frame), is_send = -1;
     PyCodeObject *code = PyFrame_GetCode(frame);
     PyObject *bytes = PyCode_GetCode(code), *map = NULL, *number = NULL;
-    if (bytes != NULL && future_import(&map, "opcode", "opmap") == 0 && (number = PyMapping_GetItemString(map, "SEND")) != NULL) {
-        is_send = at >= 0 && at < PyBytes_GET_SIZE(bytes) && PyLong_AsLong(number) == (unsigned char)PyBytes_AS_STRING(bytes)[at];
+    if (bytes != NULL && future_import(&map, "opcode", "opmap") == 0
+        && (number = PyMapping_GetItemString(map, "SEND")) != NULL) {
+        is_send = at >= 0 && at < PyBytes_GET_SIZE(bytes)
+                  && PyLong_AsLong(number) == (unsigned char)PyBytes_AS_STRING(bytes)[at];
     }
     Py_DECREF(code);
     Py_XDECREF(bytes);
@@ -245,7 +251,8 @@ future_thrown_instance(PyObject *type, PyObject *value, PyObject *traceback)
         instance = v;
     }
     else if (!PyExceptionInstance_Check(type)) {
-        PyErr_SetString(PyExc_TypeError, "exceptions must be classes deriving BaseException or instances of such a class");
+        PyErr_SetString(PyExc_TypeError,
+                        "exceptions must be classes deriving BaseException or instances of such a class");
     }
     else if (value != NULL) {
         PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
@@ -266,13 +273,15 @@ future_thrown(PyObject *const *args, Py_ssize_t n_args)
         return Py_NewRef(args[0]);
     }
     if (n_args < 1 || n_args > 3) {
-        PyErr_Format(PyExc_TypeError, "throw expected at %s %d argument%s, got %zd", n_args < 1 ? "least" : "most", n_args < 1 ? 1 : 3,
-                     n_args < 1 ? "" : "s", n_args);
+        PyErr_Format(PyExc_TypeError, "throw expected at %s %d argument%s, got %zd", n_args < 1 ? "least" : "most",
+                     n_args < 1 ? 1 : 3, n_args < 1 ? "" : "s", n_args);
         return NULL;
     }
     if (COMPAT_THROW_SIGNATURE_DEPRECATED && n_args > 1
         && PyErr_WarnEx(PyExc_DeprecationWarning,
-                        "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.", 1) < 0) {
+                        "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
+                        1)
+               < 0) {
         return NULL;
     }
     PyObject *value = n_args > 1 && args[1] != Py_None ? args[1] : NULL;
@@ -314,14 +323,10 @@ static PyMethodDef FutureIter_methods[] = {
 };
 
 static PyType_Slot FutureIter_slots[] = {
-    {Py_tp_dealloc, AwaitIter_dealloc},
-    {Py_tp_traverse, AwaitIter_traverse},
-    {Py_tp_clear, AwaitIter_clear},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, FutureIter_iternext},
-    {Py_tp_methods, FutureIter_methods},
-    {Py_am_send, FutureIter_am_send},
-    {0, NULL},
+    {Py_tp_dealloc, AwaitIter_dealloc},    {Py_tp_traverse, AwaitIter_traverse},
+    {Py_tp_clear, AwaitIter_clear},        {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, FutureIter_iternext}, {Py_tp_methods, FutureIter_methods},
+    {Py_am_send, FutureIter_am_send},      {0, NULL},
 };
 
 static PyType_Spec FutureIter_spec = {

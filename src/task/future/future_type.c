@@ -14,7 +14,8 @@ future_ensure_alive(Future *f)
 
 static PyObject *Future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 
-/* A type does not inherit tp_vectorcall. So this is a call of exactly our type, which may take an object from the free list. */
+/* A type does not inherit tp_vectorcall. So this is a call of exactly our type, which may take an object from the free
+ * list. */
 static PyObject *
 Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
@@ -155,7 +156,8 @@ Future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t n_arg
     }
     for (Py_ssize_t i = 0; i < n_keywords; i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (UNLIKELY(name != future_state_of((Future *)self)->str.context) && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+        if (UNLIKELY(name != future_state_of((Future *)self)->str.context)
+            && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
             PyErr_Format(PyExc_TypeError, "'%U' is an invalid keyword argument for add_done_callback()", name);
             return NULL;
         }
@@ -294,7 +296,8 @@ future_check_not_deleted(PyObject *self, PyObject *value, const char *name)
         return 0;
     }
     if (COMPAT_DELETION_NAMES_ATTRIBUTE) {
-        PyErr_Format(PyExc_AttributeError, "attribute '%s' of '%s' objects cannot be deleted", name, Py_TYPE(self)->tp_name);
+        PyErr_Format(PyExc_AttributeError, "attribute '%s' of '%s' objects cannot be deleted", name,
+                     Py_TYPE(self)->tp_name);
     }
     else {
         PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
@@ -406,33 +409,40 @@ Future_get_cancel_message(PyObject *self, void *Py_UNUSED(closure))
 static int
 Future_set_cancel_message(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    return future_check_not_deleted(self, value, "_cancel_message") < 0 ? -1 : future_set_cancel_message((Future *)self, value);
+    return future_check_not_deleted(self, value, "_cancel_message") < 0
+               ? -1
+               : future_set_cancel_message((Future *)self, value);
 }
 
-PyDoc_STRVAR(Future_doc,
-             "Future(*, loop=None)\n--\n\n"
-             "A result that comes later; isinstance of asyncio.Future.\n\n"
-             "loop: any asyncio event loop; None takes the running or the current one.\n"
-             "Source: asyncio.Future.  Differs: type(x) is not asyncio.Future.");
+PyDoc_STRVAR(Future_doc, "Future(*, loop=None)\n--\n\n"
+                         "A result that comes later; isinstance of asyncio.Future.\n\n"
+                         "loop: any asyncio event loop; None takes the running or the current one.\n"
+                         "Source: asyncio.Future.  Differs: type(x) is not asyncio.Future.");
 
 #define FUTURE_SIGNATURE_CANCEL "cancel($self, /, msg=None)\n--\n\n"
 #define FUTURE_FASTCALL(function) (PyCFunction)(void (*)(void))(function)
 
 static PyMethodDef Future_methods[] = {
     {"result", Future_result, METH_NOARGS,
-     "result($self, /)\n--\n\nThe result; raises the exception it ended with, CancelledError, or InvalidStateError when it is not done."},
-    {"exception", Future_exception, METH_NOARGS, "exception($self, /)\n--\n\nThe exception it ended with, or None; raises as result() does."},
-    {"set_result", Future_set_result, METH_O, "set_result($self, result, /)\n--\n\nEnd it with a result. InvalidStateError when it is done."},
+     "result($self, /)\n--\n\nThe result; raises the exception it ended with, CancelledError, or InvalidStateError "
+     "when it is not done."},
+    {"exception", Future_exception, METH_NOARGS,
+     "exception($self, /)\n--\n\nThe exception it ended with, or None; raises as result() does."},
+    {"set_result", Future_set_result, METH_O,
+     "set_result($self, result, /)\n--\n\nEnd it with a result. InvalidStateError when it is done."},
     {"set_exception", Future_set_exception, METH_O,
-     "set_exception($self, exception, /)\n--\n\nEnd it with an exception (instance or class). InvalidStateError when it is done."},
+     "set_exception($self, exception, /)\n--\n\nEnd it with an exception (instance or class). InvalidStateError when "
+     "it is done."},
     {"add_done_callback", FUTURE_FASTCALL(Future_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
-     "add_done_callback($self, fn, /, *, context=None)\n--\n\nSchedule fn(future) for when it is done, or now if it is."},
+     "add_done_callback($self, fn, /, *, context=None)\n--\n\nSchedule fn(future) for when it is done, or now if it "
+     "is."},
     {"remove_done_callback", Future_remove_done_callback, METH_O,
      "remove_done_callback($self, fn, /)\n--\n\nTake fn out of the callbacks; returns how often it was among them."},
     {"cancel", FUTURE_FASTCALL(Future_cancel), METH_FASTCALL | METH_KEYWORDS,
      FUTURE_SIGNATURE_CANCEL "End it as cancelled and schedule its callbacks. False when it is done already."},
     {"cancelled", Future_cancelled, METH_NOARGS, "cancelled($self, /)\n--\n\nTrue if it was cancelled."},
-    {"done", Future_done, METH_NOARGS, "done($self, /)\n--\n\nTrue if it has a result or an exception, or was cancelled."},
+    {"done", Future_done, METH_NOARGS,
+     "done($self, /)\n--\n\nTrue if it has a result or an exception, or was cancelled."},
     {"get_loop", Future_get_loop, METH_NOARGS, "get_loop($self, /)\n--\n\nIts event loop."},
     {"_make_cancelled_error", Future_make_cancelled_error, METH_NOARGS, NULL},
     {"__await__", Future_await, METH_NOARGS | METH_COEXIST, NULL},
@@ -469,22 +479,14 @@ static PyMemberDef Future_members[] = {
 };
 
 static PyType_Slot Future_slots[] = {
-    {Py_tp_doc, (void *)Future_doc},
-    {Py_tp_new, Future_new},
-    {Py_tp_init, Future_init},
-    {Py_tp_traverse, Future_traverse},
-    {Py_tp_clear, Future_clear},
-    {Py_tp_finalize, Future_finalize},
-    {Py_tp_dealloc, Future_dealloc},
-    {Py_tp_repr, Future_repr},
-    {Py_tp_iter, future_iter_new},
-    {Py_tp_iternext, Future_iternext},
-    {Py_am_await, Future_am_await},
-    {Py_am_send, Future_am_send},
-    {Py_tp_methods, Future_methods},
-    {Py_tp_getset, Future_getset},
-    {Py_tp_members, Future_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)Future_doc}, {Py_tp_new, Future_new},
+    {Py_tp_init, Future_init},       {Py_tp_traverse, Future_traverse},
+    {Py_tp_clear, Future_clear},     {Py_tp_finalize, Future_finalize},
+    {Py_tp_dealloc, Future_dealloc}, {Py_tp_repr, Future_repr},
+    {Py_tp_iter, future_iter_new},   {Py_tp_iternext, Future_iternext},
+    {Py_am_await, Future_am_await},  {Py_am_send, Future_am_send},
+    {Py_tp_methods, Future_methods}, {Py_tp_getset, Future_getset},
+    {Py_tp_members, Future_members}, {0, NULL},
 };
 
 static PyType_Spec Future_spec = {
@@ -542,9 +544,11 @@ future_import(PyObject **slot, const char *module_name, const char *name)
 static int
 future_register(PyObject *module, struct state *st)
 {
-    if (future_import(&st->future_repr, "asyncio.base_futures", "_future_repr_info") < 0 || future_ask_about_stop_iteration(st) < 0
+    if (future_import(&st->future_repr, "asyncio.base_futures", "_future_repr_info") < 0
+        || future_ask_about_stop_iteration(st) < 0
         || state_add_type(module, &st->FutureIter_type, &FutureIter_spec, NULL, false) < 0
-        || state_add_type(module, &st->Future_type, &Future_spec, NULL, true) < 0 || future_hide_next(st->Future_type) < 0
+        || state_add_type(module, &st->Future_type, &Future_spec, NULL, true) < 0
+        || future_hide_next(st->Future_type) < 0
         || twin_adopt(st, st->Future_type, TWIN_CLOSED, "_asyncio", "Future") < 0) {
         return -1;
     }

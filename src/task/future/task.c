@@ -1,4 +1,5 @@
-/* task/future/task.c -- the logic of Task: making, naming, cancelling, the lists of unfinished tasks. Steps are in task_step.c. */
+/* task/future/task.c -- the logic of Task: making, naming, cancelling, the lists of unfinished tasks. Steps are in
+ * task_step.c. */
 #include "task/future/task.h"
 
 #include "core/aiobridge.h"
@@ -50,8 +51,9 @@ static inline bool
 task_may_run_code(const Task *t)
 {
     const Future *f = &t->future;
-    uintptr_t held = (uintptr_t)f->weakrefs | (uintptr_t)f->first.target | (uintptr_t)f->rare | (uintptr_t)f->dict | (uintptr_t)t->waiting_on
-                     | (uintptr_t)t->context | f->log_traceback; /* one question for what few have */
+    uintptr_t held = (uintptr_t)f->weakrefs | (uintptr_t)f->first.target | (uintptr_t)f->rare | (uintptr_t)f->dict
+                     | (uintptr_t)t->waiting_on | (uintptr_t)t->context
+                     | f->log_traceback; /* one question for what few have */
     if (UNLIKELY(held != 0)
         && (future_may_run_code(f) || t->waiting_on != NULL || (t->context != NULL && Py_REFCNT(t->context) == 1))) {
         return true;
@@ -138,10 +140,12 @@ task_ask_iscoroutine(struct state *st, PyObject *object)
 static inline int
 task_is_coroutine(struct state *st, PyObject *object)
 {
-    return LIKELY(PyCoro_CheckExact(object)) || Py_IS_TYPE(object, st->Coro_type) ? 1 : task_ask_iscoroutine(st, object);
+    return LIKELY(PyCoro_CheckExact(object)) || Py_IS_TYPE(object, st->Coro_type) ? 1
+                                                                                  : task_ask_iscoroutine(st, object);
 }
 
-/* Everything after the part that is a Future: name and context may be NULL. The task is tracked; what is set so far is kept when it fails. */
+/* Everything after the part that is a Future: name and context may be NULL. The task is tracked; what is set so far is
+ * kept when it fails. */
 static inline int
 task_set_up(Task *t, struct state *st, PyObject *coro, PyObject *name, PyObject *context)
 {
@@ -226,7 +230,8 @@ task_begin(Task *t, struct state *st, int is_eager)
     return 0;
 }
 
-/* What a task has beyond a Future, before another __init__, perhaps in the middle of a step: that one holds its coroutine and its context. */
+/* What a task has beyond a Future, before another __init__, perhaps in the middle of a step: that one holds its
+ * coroutine and its context. */
 static void
 task_reset(Task *t)
 {
@@ -291,7 +296,8 @@ task_cancel(Task *t, PyObject *message)
     }
     t->n_cancels++;
     if (t->waiting_on != NULL) {
-        if (UNLIKELY(Py_EnterRecursiveCall(" while calling a Python object"))) { /* tasks that wait for one another in a circle */
+        /* tasks that wait for one another in a circle */
+        if (UNLIKELY(Py_EnterRecursiveCall(" while calling a Python object"))) {
             return -1;
         }
         PyObject *future = Py_NewRef(t->waiting_on);
@@ -319,7 +325,8 @@ static PyObject *
 task_current(struct state *st, PyObject *loop)
 {
     PyObject *task = NULL;
-    if (UNLIKELY(aiobridge_current_task(st, loop, &task) == 0) && (task = PyObject_CallMethodOneArg(st->asyncio, st->str.current_task, loop)) == Py_None) {
+    if (UNLIKELY(aiobridge_current_task(st, loop, &task) == 0)
+        && (task = PyObject_CallMethodOneArg(st->asyncio, st->str.current_task, loop)) == Py_None) {
         Py_CLEAR(task);
     }
     return task;
@@ -334,7 +341,8 @@ task_current_here(struct state *st)
         Py_DECREF(loop);
         return task;
     }
-    PyObject *current_task = PyObject_GetAttr(st->tasks, st->str.current_task); /* somebody's, perhaps; trio-asyncio binds this name too */
+    /* somebody's, perhaps; trio-asyncio binds this name too */
+    PyObject *current_task = PyObject_GetAttr(st->tasks, st->str.current_task);
     task = current_task == NULL ? NULL : PyObject_CallNoArgs(current_task);
     Py_XDECREF(current_task);
     if (task == Py_None) {
@@ -355,11 +363,15 @@ task_count_other(PyObject *task, PyObject *method)
 static long
 task_cancelling_any(struct state *st, PyObject *task)
 {
-    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.cancelling)) ? (long)((Task *)task)->n_cancels : task_count_other(task, st->str.cancelling);
+    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.cancelling))
+               ? (long)((Task *)task)->n_cancels
+               : task_count_other(task, st->str.cancelling);
 }
 
 static long
 task_uncancel_any(struct state *st, PyObject *task)
 {
-    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.uncancel)) ? (long)task_uncancel((Task *)task) : task_count_other(task, st->str.uncancel);
+    return LIKELY(Py_IS_TYPE(task, st->Task_type) && future_has_usual(st, task, st->str.uncancel))
+               ? (long)task_uncancel((Task *)task)
+               : task_count_other(task, st->str.uncancel);
 }

@@ -1,12 +1,14 @@
 /* task/future/task.h -- Task: a Future that drives a coroutine.
  *
- * A step is the ready entry (task_step_ready, task, exception or NULL); the end of what it awaits is the entry (task_wakeup, task, future).  Both enter
- * the task's context, publish it as asyncio's current task and send to (or throw into) the coroutine.  What the coroutine yields decides what comes next:
- * None (another step), a future (a wake-up), anything else (a RuntimeError thrown in the next step).
+ * A step is the ready entry (task_step_ready, task, exception or NULL); the end of what it awaits is the entry
+ * (task_wakeup, task, future).  Both enter the task's context, publish it as asyncio's current task and send to (or
+ * throw into) the coroutine.  What the coroutine yields decides what comes next: None (another step), a future (a
+ * wake-up), anything else (a RuntimeError thrown in the next step).
  *
- * Invariant while pending: waiting_on is set and the task is among that future's callbacks, or a step is scheduled, or it is running.
- * Unfinished tasks are linked in their loop's list (Loop.tasks; state.foreign_tasks for loops of others), which all_tasks reads.
- * On a loop that is not ours everything goes by its call_soon, with callables that asyncio would use. Thread: the loop's. */
+ * Invariant while pending: waiting_on is set and the task is among that future's callbacks, or a step is scheduled, or
+ * it is running. Unfinished tasks are linked in their loop's list (Loop.tasks; state.foreign_tasks for loops of
+ * others), which all_tasks reads. On a loop that is not ours everything goes by its call_soon, with callables that
+ * asyncio would use. Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_TASK_H
 #define ASYNCLOOP_TASK_TASK_H
 
@@ -24,7 +26,8 @@ typedef struct {
 
 static int task_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* loop.create_task: TypeError when coro is not a coroutine.  context NULL: a copy of the current one.  is_eager: run the first step now, if the loop runs. */
+/* loop.create_task: TypeError when coro is not a coroutine.  context NULL: a copy of the current one.  is_eager: run
+ * the first step now, if the loop runs. */
 static PyObject *task_new(Loop *loop, PyObject *coro, PyObject *name_or_null, PyObject *context_or_null, int is_eager);
 
 /* Is it asyncio.eager_task_factory? Always false where there is none. */
@@ -56,7 +59,8 @@ static inline void task_link(Task *t, struct state *st);
 static inline void task_unlink(Task *t);
 static PyObject *task_name(Task *t); /* new reference */
 static int task_set_name(Task *t, PyObject *name) MUST_CHECK;
-static int task_init(Task *t, struct state *st, PyObject *coro, PyObject *loop, PyObject *name, PyObject *context, int is_eager) MUST_CHECK;
+static int task_init(Task *t, struct state *st, PyObject *coro, PyObject *loop, PyObject *name, PyObject *context,
+                     int is_eager) MUST_CHECK;
 
 /* Ready entries. */
 static int task_step_ready(Loop *loop, PyObject *self, PyObject *exception_or_null);

@@ -1,4 +1,5 @@
-/* task/future/task_step.c -- one step of a coroutine, and what follows from what it yields, returns or raises. See task.h.
+/* task/future/task_step.c -- one step of a coroutine, and what follows from what it yields, returns or raises. See
+ * task.h.
  *
  *     ready entry / callable        enters the context, publishes the task
  *       task_step                   sends or throws
@@ -17,7 +18,8 @@ static PyObject *task_step_called(PyObject *self, PyObject *const *args, Py_ssiz
 /* asyncio's callable has this name; debug output and libraries look at its __self__. */
 static PyMethodDef task_step_def = {"task_step", (PyCFunction)(void (*)(void))task_step_called, METH_FASTCALL, NULL};
 
-/* loop.call_soon(task_step, [exception], context=the task's), for a foreign loop or one whose call_soon was replaced. */
+/* loop.call_soon(task_step, [exception], context=the task's), for a foreign loop or one whose call_soon was replaced.
+ */
 static COLD int
 task_step_soon_elsewhere(Task *t, PyObject *exception)
 {
@@ -118,7 +120,8 @@ task_wait_own(Task *t, struct state *st, Future *f)
         f->blocking = false;
         if (LIKELY(f->is_own)) {
             struct callback cb = {(PyObject *)t, WATCHER_MARK(&task_kind)};
-            rc = LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context) : callback_schedule(f, &cb);
+            rc = LIKELY(f->state == FUTURE_PENDING) ? callbacks_add(f, cb.target, cb.context)
+                                                    : callback_schedule(f, &cb);
         }
         else {
             PyObject *callable = callback_callable((PyObject *)t, &task_kind);
@@ -159,7 +162,8 @@ task_add_wakeup(Task *t, struct state *st, PyObject *future)
     PyObject *context = callable == NULL ? NULL : Py_XNewRef(context_materialise_borrowed(&t->context));
     if (context != NULL) {
         PyObject *args[] = {future, callable, context};
-        done = PyObject_VectorcallMethod(st->str.add_done_callback, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, st->kw_context);
+        done = PyObject_VectorcallMethod(st->str.add_done_callback, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                         st->kw_context);
     }
     Py_XDECREF(callable);
     Py_XDECREF(context);
@@ -167,7 +171,8 @@ task_add_wakeup(Task *t, struct state *st, PyObject *future)
     return done == NULL ? -1 : 0;
 }
 
-/* Something that has _asyncio_future_blocking: a subclass of ours, asyncio's own, anybody's. Borrows it. 1: t waits for it now; 0: it does not; -1. */
+/* Something that has _asyncio_future_blocking: a subclass of ours, asyncio's own, anybody's. Borrows it. 1: t waits for
+ * it now; 0: it does not; -1. */
 static int
 task_wait_future_like(Task *t, struct state *st, PyObject *future, int is_blocking)
 {
@@ -194,7 +199,8 @@ static COLD int
 task_wait_other(Task *t, struct state *st, PyObject *yielded)
 {
     PyObject *blocking = NULL;
-    int rc = yielded == (PyObject *)t ? 0 : compat_get_optional_attr(yielded, st->str._asyncio_future_blocking, &blocking);
+    int rc =
+        yielded == (PyObject *)t ? 0 : compat_get_optional_attr(yielded, st->str._asyncio_future_blocking, &blocking);
     if (rc < 0) {
         goto done;
     }
@@ -212,7 +218,8 @@ task_wait_other(Task *t, struct state *st, PyObject *yielded)
     else {
         rc = PyObject_IsInstance(yielded, (PyObject *)&PyGen_Type);
         if (rc >= 0) {
-            rc = rc > 0 ? task_fail_soon(t, "yield was used instead of yield from for generator in task %R with %R", t, yielded)
+            rc = rc > 0 ? task_fail_soon(t, "yield was used instead of yield from for generator in task %R with %R", t,
+                                         yielded)
                         : task_fail_soon(t, "Task got bad yield: %R", yielded);
         }
     }
@@ -264,7 +271,8 @@ task_on_raise(Task *t, struct state *st)
     }
     int rc = future_finish_exception(&t->future, exception);
     if (rc == 0
-        && (PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt) || PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))) {
+        && (PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)
+            || PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))) {
         compat_set_raised(exception); /* the task has it, and it leaves the loop */
         return -1;
     }
@@ -319,7 +327,8 @@ task_refuse_step(Task *t, struct state *st, PyObject *exception)
     return -1;
 }
 
-/* Send None, or throw exception.  0, or -1 with an exception that is to leave the step: SystemExit, KeyboardInterrupt, or a failure in here. */
+/* Send None, or throw exception.  0, or -1 with an exception that is to leave the step: SystemExit, KeyboardInterrupt,
+ * or a failure in here. */
 static inline int
 task_step(Task *t, struct state *st, PyObject *exception)
 {
@@ -348,7 +357,9 @@ task_step(Task *t, struct state *st, PyObject *exception)
         Py_XDECREF(result);
         return status == PYGEN_ERROR ? -1 : task_refuse_step(t, st, NULL);
     }
-    return status == PYGEN_NEXT ? task_wait(t, st, result) : status == PYGEN_RETURN ? task_on_return(t, result) : task_on_raise(t, st);
+    return status == PYGEN_NEXT     ? task_wait(t, st, result)
+           : status == PYGEN_RETURN ? task_on_return(t, result)
+                                    : task_on_raise(t, st);
 }
 
 /* ---- ways in */
@@ -371,8 +382,8 @@ task_report(Loop *loop, Task *t)
     return rc;
 }
 
-/* Enter the task's context; what was entered is for task_leave_context: a step may call __init__, which gives the task another one.  Borrowed from the
- * thread's state, which holds a context as long as it is entered; NULL: -1. */
+/* Enter the task's context; what was entered is for task_leave_context: a step may call __init__, which gives the task
+ * another one.  Borrowed from the thread's state, which holds a context as long as it is entered; NULL: -1. */
 static inline PyObject *
 task_enter_context_borrowed(Loop *loop, Task *t)
 {
@@ -391,7 +402,8 @@ task_leave_context(Loop *loop, Task *t, PyObject *entered)
     Py_XDECREF(entered);
 }
 
-/* After a step that may have been the last one. A task whose dealloc may run code must not stay asyncio's current task, which would keep it alive. */
+/* After a step that may have been the last one. A task whose dealloc may run code must not stay asyncio's current task,
+ * which would keep it alive. */
 static inline void
 task_leave_if_last(Loop *loop, Task *t)
 {
@@ -416,7 +428,8 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     int rc = task_step(t, st, exception);
     loop->stepping = false;
     task_leave_context(loop, t, entered);
-    if (UNLIKELY(t->future.state != FUTURE_PENDING || Py_REFCNT(self) <= 2)) { /* soon the current task's slot may be all that holds it */
+    /* soon the current task's slot may be all that holds it */
+    if (UNLIKELY(t->future.state != FUTURE_PENDING || Py_REFCNT(self) <= 2)) {
         task_leave_if_last(loop, t);
     }
     return LIKELY(rc == 0) ? 0 : task_report(loop, t);
@@ -438,7 +451,8 @@ task_wakeup(Loop *loop, PyObject *self, PyObject *future)
     return rc;
 }
 
-/* For a step that Python code began, perhaps in the middle of another step. Returns what stepping was before. Does nothing on a foreign loop. */
+/* For a step that Python code began, perhaps in the middle of another step. Returns what stepping was before. Does
+ * nothing on a foreign loop. */
 static inline bool
 task_set_stepping(struct state *st, PyObject *loop, bool is_stepping)
 {
@@ -517,13 +531,15 @@ static const struct watcher_kind task_kind = {
 static int
 task_start_eagerly(Task *t, struct state *st)
 {
-    PyObject *loop = Py_NewRef(t->future.loop), *previous = NULL, *leaving = NULL; /* held: the step may init the task anew */
+    /* held: the step may init the task anew */
+    PyObject *loop = Py_NewRef(t->future.loop), *previous = NULL, *leaving = NULL;
     if (aiobridge_swap_current(st, loop, (PyObject *)t, &previous) < 0) {
         Py_DECREF(loop);
         return -1;
     }
     bool is_own = t->future.is_own;
-    PyObject *entered = is_own ? task_enter_context_borrowed((Loop *)loop, t) : Py_XNewRef(context_materialise_borrowed(&t->context));
+    PyObject *entered =
+        is_own ? task_enter_context_borrowed((Loop *)loop, t) : Py_XNewRef(context_materialise_borrowed(&t->context));
     if (!is_own && entered != NULL && PyContext_Enter(entered) < 0) {
         Py_CLEAR(entered);
     }

@@ -16,8 +16,9 @@ task_init_of_args(Task *t, struct state *st, const struct task_args *args)
     if (is_eager < 0) {
         return -1;
     }
-    return task_init(t, st, args->coro, args->loop == NULL ? Py_None : args->loop, args->name == Py_None ? NULL : args->name,
-                     args->context == Py_None ? NULL : args->context, is_eager);
+    return task_init(t, st, args->coro, args->loop == NULL ? Py_None : args->loop,
+                     args->name == Py_None ? NULL : args->name, args->context == Py_None ? NULL : args->context,
+                     is_eager);
 }
 
 static int
@@ -25,16 +26,19 @@ Task_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     struct task_args a = {NULL, NULL, NULL, NULL, NULL};
     Py_ssize_t n_args = PyTuple_GET_SIZE(args), n_all = n_args + (kwargs == NULL ? 0 : PyDict_GET_SIZE(kwargs));
-    if (n_args > 1 && n_all <= (COMPAT_EAGER_TASKS ? 5 : 4)) { /* asyncio's text, which PyArg_ParseTupleAndKeywords does not have */
+    /* asyncio's text, which PyArg_ParseTupleAndKeywords does not have */
+    if (n_args > 1 && n_all <= (COMPAT_EAGER_TASKS ? 5 : 4)) {
         PyErr_Format(PyExc_TypeError, "Task() takes exactly 1 positional argument (%zd given)", n_args);
         return -1;
     }
 #if COMPAT_EAGER_TASKS
     static const char *const names[] = {"coro", "loop", "name", "context", "eager_start", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOO:Task", (char **)names, &a.coro, &a.loop, &a.name, &a.context, &a.eager_start);
+    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOO:Task", (char **)names, &a.coro, &a.loop, &a.name,
+                                             &a.context, &a.eager_start);
 #else
     static const char *const names[] = {"coro", "loop", "name", "context", NULL};
-    int parsed = PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", (char **)names, &a.coro, &a.loop, &a.name, &a.context);
+    int parsed =
+        PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOO:Task", (char **)names, &a.coro, &a.loop, &a.name, &a.context);
 #endif
     return parsed ? task_init_of_args((Task *)self, state_of(self), &a) : -1;
 }
@@ -153,7 +157,9 @@ static void
 Task_finalize(PyObject *self)
 {
     Task *t = (Task *)self;
-    task_unlink(t); /* who comes back to life in the exception handler is not listed again: asyncio's weak references are gone by now, too */
+    /* who comes back to life in the exception handler is not listed again: asyncio's weak references are gone by now,
+     * too */
+    task_unlink(t);
     if (t->future.state == FUTURE_PENDING && t->future.log_destroy && t->future.loop != NULL) {
         task_report_destroyed(t);
     }
@@ -215,7 +221,8 @@ Task_uncancel(PyObject *self, PyObject *Py_UNUSED(none))
 
 /* asyncio's helper(self, *values), where values are the keyword arguments called names (None when not given). */
 static PyObject *
-task_call_helper(PyObject *self, PyObject *helper, PyObject *args, PyObject *kwargs, const char *format, const char *const *names, int n_names)
+task_call_helper(PyObject *self, PyObject *helper, PyObject *args, PyObject *kwargs, const char *format,
+                 const char *const *names, int n_names)
 {
     PyObject *stack[3] = {self, Py_None, Py_None};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, (char **)names, &stack[1], &stack[2])) {
@@ -263,7 +270,8 @@ static PyObject *
 Task_get_context(PyObject *self, PyObject *Py_UNUSED(none))
 {
     Task *t = (Task *)self;
-    return t->coro == NULL && t->context == NULL ? Py_NewRef(Py_None) : Py_XNewRef(context_materialise_borrowed(&t->context));
+    return t->coro == NULL && t->context == NULL ? Py_NewRef(Py_None)
+                                                 : Py_XNewRef(context_materialise_borrowed(&t->context));
 }
 
 static PyObject *
@@ -331,31 +339,36 @@ Task_get_num_cancels(PyObject *self, void *Py_UNUSED(closure))
     return Task_cancelling(self, NULL);
 }
 
-PyDoc_STRVAR(Task_doc,
-             "Task(coro, *, loop=None, name=None, context=None"
+PyDoc_STRVAR(Task_doc, "Task(coro, *, loop=None, name=None, context=None"
 #if COMPAT_EAGER_TASKS
-             ", eager_start=False"
+                       ", eager_start=False"
 #endif
-             ")\n--\n\n"
-             "Runs a coroutine on an event loop; isinstance of asyncio.Task.\n\n"
-             "loop: any asyncio event loop; None takes the running or the current one.  context: None takes a copy of the current one.\n"
-             "Raises: TypeError when coro is no coroutine.\n"
-             "Source: asyncio.Task.  Differs: type(x) is not asyncio.Task.");
+                       ")\n--\n\n"
+                       "Runs a coroutine on an event loop; isinstance of asyncio.Task.\n\n"
+                       "loop: any asyncio event loop; None takes the running or the current one.  context: None takes "
+                       "a copy of the current one.\n"
+                       "Raises: TypeError when coro is no coroutine.\n"
+                       "Source: asyncio.Task.  Differs: type(x) is not asyncio.Task.");
 
 static PyMethodDef Task_methods[] = {
     {"cancel", FUTURE_FASTCALL(Task_cancel), METH_FASTCALL | METH_KEYWORDS,
-     FUTURE_SIGNATURE_CANCEL "Throw a CancelledError into the coroutine in its next step. False when it is done already."},
-    {"cancelling", Task_cancelling, METH_NOARGS, "cancelling($self, /)\n--\n\nHow many cancel() were not taken back by uncancel()."},
-    {"uncancel", Task_uncancel, METH_NOARGS, "uncancel($self, /)\n--\n\nTake back one cancel(); returns how many are left."},
+     FUTURE_SIGNATURE_CANCEL
+     "Throw a CancelledError into the coroutine in its next step. False when it is done already."},
+    {"cancelling", Task_cancelling, METH_NOARGS,
+     "cancelling($self, /)\n--\n\nHow many cancel() were not taken back by uncancel()."},
+    {"uncancel", Task_uncancel, METH_NOARGS,
+     "uncancel($self, /)\n--\n\nTake back one cancel(); returns how many are left."},
     {"get_stack", FUTURE_FASTCALL(Task_get_stack), METH_VARARGS | METH_KEYWORDS,
-     "get_stack($self, /, *, limit=None)\n--\n\nThe frames of the coroutine, oldest first; of the traceback when it raised."},
+     "get_stack($self, /, *, limit=None)\n--\n\nThe frames of the coroutine, oldest first; of the traceback when it "
+     "raised."},
     {"print_stack", FUTURE_FASTCALL(Task_print_stack), METH_VARARGS | METH_KEYWORDS,
      "print_stack($self, /, *, limit=None, file=None)\n--\n\nWrite what get_stack() finds, to sys.stderr by default."},
     {"set_result", Task_set_result, METH_O, NULL},
     {"set_exception", Task_set_exception, METH_O, NULL},
     {"get_coro", Task_get_coro, METH_NOARGS, "get_coro($self, /)\n--\n\nThe coroutine."},
 #if COMPAT_TASK_GET_CONTEXT
-    {"get_context", Task_get_context, METH_NOARGS, "get_context($self, /)\n--\n\nThe contextvars.Context the coroutine runs in."},
+    {"get_context", Task_get_context, METH_NOARGS,
+     "get_context($self, /)\n--\n\nThe contextvars.Context the coroutine runs in."},
 #endif
     {"get_name", Task_get_name, METH_NOARGS, "get_name($self, /)\n--\n\nThe name, Task-N by default."},
     {"set_name", Task_set_name, METH_O, "set_name($self, value, /)\n--\n\nName it str(value)."},
@@ -380,18 +393,10 @@ static PyGetSetDef Task_getset[] = {
 };
 
 static PyType_Slot Task_slots[] = {
-    {Py_tp_doc, (void *)Task_doc},
-    {Py_tp_new, Task_new},
-    {Py_tp_init, Task_init},
-    {Py_tp_traverse, Task_traverse},
-    {Py_tp_clear, Task_clear},
-    {Py_tp_finalize, Task_finalize},
-    {Py_tp_dealloc, Task_dealloc},
-    {Py_tp_repr, Task_repr},
-    {Py_am_send, Future_am_send},
-    {Py_tp_methods, Task_methods},
-    {Py_tp_getset, Task_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)Task_doc},   {Py_tp_new, Task_new},       {Py_tp_init, Task_init},
+    {Py_tp_traverse, Task_traverse}, {Py_tp_clear, Task_clear},   {Py_tp_finalize, Task_finalize},
+    {Py_tp_dealloc, Task_dealloc},   {Py_tp_repr, Task_repr},     {Py_am_send, Future_am_send},
+    {Py_tp_methods, Task_methods},   {Py_tp_getset, Task_getset}, {0, NULL},
 };
 
 static PyType_Spec Task_spec = {
@@ -408,7 +413,8 @@ module_own_tasks(PyObject *module, PyObject *Py_UNUSED(none))
 }
 
 static PyMethodDef task_functions[] = {
-    {"_own_tasks", module_own_tasks, METH_NOARGS, "_own_tasks($module, /)\n--\n\nA list of all unfinished tasks of these types, on any loop."},
+    {"_own_tasks", module_own_tasks, METH_NOARGS,
+     "_own_tasks($module, /)\n--\n\nA list of all unfinished tasks of these types, on any loop."},
     {NULL},
 };
 

@@ -17,7 +17,8 @@ as_completed_wake_next(AsCompleted *a, struct state *st)
 {
     while (a->getters != NULL && PyList_GET_SIZE(a->getters) > 0) {
         PyObject *getter = Py_NewRef(PyList_GET_ITEM(a->getters, 0));
-        int rc = PyList_SetSlice(a->getters, 0, 1, NULL) < 0 ? -1 : future_wake_any(st, getter, st->str.done, Py_None, NULL);
+        int rc =
+            PyList_SetSlice(a->getters, 0, 1, NULL) < 0 ? -1 : future_wake_any(st, getter, st->str.done, Py_None, NULL);
         Py_DECREF(getter);
         if (rc != 0) {
             return rc < 0 ? -1 : 0;
@@ -84,8 +85,10 @@ as_completed_task_borrowed(PyObject *self)
     return ((AsCompleted *)self)->task;
 }
 
-static const struct watcher_kind as_completed_kind = {
-    as_completed_child_ready, as_completed_task_borrowed, {"_handle_completion", as_completed_child_called, METH_O, NULL}, 0};
+static const struct watcher_kind as_completed_kind = {as_completed_child_ready,
+                                                      as_completed_task_borrowed,
+                                                      {"_handle_completion", as_completed_child_called, METH_O, NULL},
+                                                      0};
 
 static int
 as_completed_time_is_up(AsCompleted *a, struct state *st)
@@ -130,7 +133,8 @@ static PyMethodDef as_completed_due_def = {"_handle_timeout", as_completed_due_c
 static int
 as_completed_check_argument(struct state *st, PyObject *given)
 {
-    if (PyList_CheckExact(given) || PyTuple_CheckExact(given) || PyAnySet_CheckExact(given) || PyDict_CheckExact(given)) {
+    if (PyList_CheckExact(given) || PyTuple_CheckExact(given) || PyAnySet_CheckExact(given)
+        || PyDict_CheckExact(given)) {
         return 0;
     }
     PyObject *asked = COMPAT_AS_COMPLETED_ASYNC ? PyImport_ImportModule("inspect") : Py_NewRef(st->isfuture);
@@ -143,8 +147,9 @@ as_completed_check_argument(struct state *st, PyObject *given)
         is_awaitable = task_is_coroutine(st, given);
     }
     if (is_awaitable > 0) {
-        PyErr_Format(PyExc_TypeError, COMPAT_AS_COMPLETED_ASYNC ? "expects an iterable of awaitables, not %s"
-                                                                : "expect an iterable of futures, not %s",
+        PyErr_Format(PyExc_TypeError,
+                     COMPAT_AS_COMPLETED_ASYNC ? "expects an iterable of awaitables, not %s"
+                                               : "expect an iterable of futures, not %s",
                      future_short_name(Py_TYPE(given)));
     }
     return is_awaitable == 0 ? 0 : -1;
@@ -154,7 +159,8 @@ as_completed_check_argument(struct state *st, PyObject *given)
 static PyObject *
 as_completed_futures(struct state *st, PyObject *given, PyObject *loop)
 {
-    PyObject *set = PySet_New(given), *all = set == NULL ? NULL : PySequence_Tuple(set), *todo = all == NULL ? NULL : PySet_New(NULL);
+    PyObject *set = PySet_New(given), *all = set == NULL ? NULL : PySequence_Tuple(set),
+             *todo = all == NULL ? NULL : PySet_New(NULL);
     for (Py_ssize_t i = 0; todo != NULL && i < PyTuple_GET_SIZE(all); i++) {
         PyObject *child = child_ensure_future(st, PyTuple_GET_ITEM(all, i), loop);
         if (child == NULL || PySet_Add(todo, child) < 0) {
@@ -231,7 +237,8 @@ as_completed_wait(Coro *c, struct state *st)
 {
     AsCompleted *a = (AsCompleted *)c->self;
     PyObject *loop = as_completed_queue_loop(a, st), *getter = loop == NULL ? NULL : future_new_on(st, loop);
-    if (getter == NULL || (a->getters == NULL && (a->getters = PyList_New(0)) == NULL) || PyList_Append(a->getters, getter) < 0) {
+    if (getter == NULL || (a->getters == NULL && (a->getters = PyList_New(0)) == NULL)
+        || PyList_Append(a->getters, getter) < 0) {
         Py_XDECREF(getter);
         return PYGEN_ERROR;
     }
@@ -319,7 +326,8 @@ static const struct coro_kind as_completed_anext_kind = {"_AsCompletedIterator._
 #endif
 
 static const struct coro_kind as_completed_one_kind = {
-    COMPAT_AS_COMPLETED_ASYNC ? "_AsCompletedIterator._wait_for_one" : "as_completed.<locals>._wait_for_one", as_completed_one_step};
+    COMPAT_AS_COMPLETED_ASYNC ? "_AsCompletedIterator._wait_for_one" : "as_completed.<locals>._wait_for_one",
+    as_completed_one_step};
 
 /* ---- AsCompleted: the Python face */
 
@@ -416,17 +424,13 @@ static PyMemberDef AsCompleted_members[] = {
 };
 
 static PyType_Slot AsCompleted_slots[] = {
-    {Py_tp_traverse, AsCompleted_traverse},
-    {Py_tp_clear, AsCompleted_clear},
-    {Py_tp_dealloc, AsCompleted_dealloc},
-    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_traverse, AsCompleted_traverse}, {Py_tp_clear, AsCompleted_clear},
+    {Py_tp_dealloc, AsCompleted_dealloc},   {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, AsCompleted_iternext},
 #if COMPAT_AS_COMPLETED_ASYNC
-    {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, AsCompleted_anext},
+    {Py_am_aiter, PyObject_SelfIter},       {Py_am_anext, AsCompleted_anext},
 #endif
-    {Py_tp_members, AsCompleted_members},
-    {0, NULL},
+    {Py_tp_members, AsCompleted_members},   {0, NULL},
 };
 
 static PyType_Spec AsCompleted_spec = {
@@ -465,8 +469,10 @@ module_as_completed(PyObject *module, PyObject *const *args, Py_ssize_t n_args, 
 static PyMethodDef as_completed_functions[] = {
     {"as_completed", FUTURE_FASTCALL(module_as_completed), METH_FASTCALL | METH_KEYWORDS,
      "as_completed($module, /, fs, *, timeout=None)\n--\n\n"
-     "An iterator of coroutines that give the results of fs in the order in which they come; from 3.13 on an asynchronous one too, of futures.\n\n"
-     "timeout: seconds, after which each coroutine that is left raises TimeoutError.\nSource: asyncio.as_completed.  Differs: nothing."},
+     "An iterator of coroutines that give the results of fs in the order in which they come; from 3.13 on an "
+     "asynchronous one too, of futures.\n\n"
+     "timeout: seconds, after which each coroutine that is left raises TimeoutError.\nSource: asyncio.as_completed.  "
+     "Differs: nothing."},
     {NULL},
 };
 

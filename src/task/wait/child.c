@@ -11,25 +11,29 @@
 static inline int
 child_is_done(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.done)) ? ((Future *)child)->state != FUTURE_PENDING : ask_method(child, st->str.done);
+    return LIKELY(future_has_usual(st, child, st->str.done)) ? ((Future *)child)->state != FUTURE_PENDING
+                                                             : ask_method(child, st->str.done);
 }
 
 static inline int
 child_is_cancelled(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.cancelled)) ? ((Future *)child)->state == FUTURE_CANCELLED : ask_method(child, st->str.cancelled);
+    return LIKELY(future_has_usual(st, child, st->str.cancelled)) ? ((Future *)child)->state == FUTURE_CANCELLED
+                                                                  : ask_method(child, st->str.cancelled);
 }
 
 static inline int
 child_cancel(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.cancel)) ? future_cancel_any(st, child, NULL) : ask_method(child, st->str.cancel);
+    return LIKELY(future_has_usual(st, child, st->str.cancel)) ? future_cancel_any(st, child, NULL)
+                                                               : ask_method(child, st->str.cancel);
 }
 
 static inline PyObject *
 child_result(struct state *st, PyObject *child)
 {
-    return LIKELY(future_has_usual(st, child, st->str.result)) ? future_result((Future *)child) : PyObject_CallMethodNoArgs(child, st->str.result);
+    return LIKELY(future_has_usual(st, child, st->str.result)) ? future_result((Future *)child)
+                                                               : PyObject_CallMethodNoArgs(child, st->str.result);
 }
 
 static inline bool
@@ -45,7 +49,8 @@ static inline bool
 child_is_plainly_done(struct state *st, PyObject *child)
 {
     Future *f = (Future *)child;
-    return future_is_exact(st, child) && f->state == FUTURE_FINISHED && !f->has_exception && child_reads_as_usual(st, child);
+    return future_is_exact(st, child) && f->state == FUTURE_FINISHED && !f->has_exception
+           && child_reads_as_usual(st, child);
 }
 
 static int
@@ -113,7 +118,8 @@ child_outcome(struct state *st, PyObject *child, PyObject **value)
 static int
 child_failure(struct state *st, PyObject *child, PyObject **value)
 {
-    return LIKELY(child_reads_as_usual(st, child)) ? child_read((Future *)child, value) : child_ask_failure(st, child, value);
+    return LIKELY(child_reads_as_usual(st, child)) ? child_read((Future *)child, value)
+                                                   : child_ask_failure(st, child, value);
 }
 
 /* ---- making one */
@@ -126,7 +132,8 @@ child_loop_makes_tasks(struct state *st, Loop *loop)
         Py_DECREF(foreign);
         return false;
     }
-    if (loop->task_factory != NULL || loop->state == LOOP_CLOSED || _PyType_Lookup(Py_TYPE(loop), name) != _PyType_Lookup(st->Loop_type, name)) {
+    if (loop->task_factory != NULL || loop->state == LOOP_CLOSED
+        || _PyType_Lookup(Py_TYPE(loop), name) != _PyType_Lookup(st->Loop_type, name)) {
         return false;
     }
     int is_replaced = loop->dict == NULL ? 0 : PyDict_Contains(loop->dict, name);
@@ -215,7 +222,8 @@ child_unwatch(struct state *st, PyObject *child, PyObject *watcher, const struct
 {
     if (child_takes_entry(st, child, st->str.remove_done_callback)) {
         callbacks_remove_entry((Future *)child, watcher, WATCHER_MARK(kind));
-        if (LIKELY(((Future *)child)->dict == NULL)) { /* else it may have been watched by a callable, when add_done_callback was somebody's */
+        /* else it may have been watched by a callable, when add_done_callback was somebody's */
+        if (LIKELY(((Future *)child)->dict == NULL)) {
             return 0;
         }
     }

@@ -12,8 +12,9 @@
 static PyObject *
 gather_cancelled_error_of(struct state *st, PyObject *child)
 {
-    return future_has_usual(st, child, st->str._make_cancelled_error) ? future_make_cancelled_error((Future *)child)
-                                      : PyObject_CallMethodNoArgs(child, st->str._make_cancelled_error);
+    return future_has_usual(st, child, st->str._make_cancelled_error)
+               ? future_make_cancelled_error((Future *)child)
+               : PyObject_CallMethodNoArgs(child, st->str._make_cancelled_error);
 }
 
 /* What stands in the list of results for a cancelled child. */
@@ -106,7 +107,8 @@ gather_child_done(GatherFuture *g, struct state *st, PyObject *child)
     }
     if (g->cancel_requested) { /* whatever return_exceptions says; by the child that was asked last, as asyncio does */
         Py_DECREF(results);
-        return gather_fail(g, gather_cancelled_error_of(st, PyTuple_GET_ITEM(g->children, PyTuple_GET_SIZE(g->children) - 1)));
+        return gather_fail(
+            g, gather_cancelled_error_of(st, PyTuple_GET_ITEM(g->children, PyTuple_GET_SIZE(g->children) - 1)));
     }
     if (UNLIKELY(g->future.state != FUTURE_PENDING)) { /* a child's methods did it */
         Py_DECREF(results);
@@ -119,7 +121,8 @@ static int
 gather_child_ready(Loop *loop, PyObject *self, PyObject *child)
 {
     GatherFuture *g = (GatherFuture *)self;
-    if (g->n_done + 1 == g->n_distinct || !child_is_plainly_done(loop->st, child)) { /* may call children that are not ours, and drop anything */
+    /* may call children that are not ours, and drop anything */
+    if (g->n_done + 1 == g->n_distinct || !child_is_plainly_done(loop->st, child)) {
         loop_leave_task(loop);
     }
     if (LIKELY(gather_child_done(g, loop->st, child) == 0)) {
@@ -141,7 +144,8 @@ gather_waiter_borrowed(PyObject *self)
     return g->future.state == FUTURE_PENDING ? g->waiter : NULL;
 }
 
-static const struct watcher_kind gather_kind = {gather_child_ready, gather_waiter_borrowed, {"_done_callback", gather_child_called, METH_O, NULL}, 0};
+static const struct watcher_kind gather_kind = {
+    gather_child_ready, gather_waiter_borrowed, {"_done_callback", gather_child_called, METH_O, NULL}, 0};
 
 /* ---- cancelling the whole */
 
@@ -167,7 +171,8 @@ gather_cancel(GatherFuture *g, PyObject *message)
     int is_any = 0;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(children); i++) {
         PyObject *child = Py_NewRef(PyTuple_GET_ITEM(children, i));
-        int rc = future_has_usual(st, child, st->str.cancel) ? future_cancel_any(st, child, message) : gather_cancel_other(st, child, message);
+        int rc = future_has_usual(st, child, st->str.cancel) ? future_cancel_any(st, child, message)
+                                                             : gather_cancel_other(st, child, message);
         Py_DECREF(child);
         if (rc < 0) {
             is_any = -1;
@@ -185,7 +190,8 @@ gather_cancel(GatherFuture *g, PyObject *message)
 
 /* ---- gather() */
 
-/* Which arguments came already: by identity where equality is identity (coroutines, futures), else by a dict as asyncio has it. */
+/* Which arguments came already: by identity where equality is identity (coroutines, futures), else by a dict as asyncio
+ * has it. */
 struct gather_seen {
     PyObject **keys; /* open addressing; borrowed */
     Py_ssize_t *places;
@@ -252,7 +258,8 @@ static int
 gather_watch(GatherFuture *g, struct state *st, PyObject *child, int *is_done)
 {
     *is_done = 0;
-    if (LIKELY(future_has_usual(st, child, st->str.done) && future_has_usual(st, child, st->str.add_done_callback) && ((Future *)child)->is_own)) {
+    if (LIKELY(future_has_usual(st, child, st->str.done) && future_has_usual(st, child, st->str.add_done_callback)
+               && ((Future *)child)->is_own)) {
         Future *f = (Future *)child;
         if (LIKELY(f->state == FUTURE_PENDING)) {
             return callbacks_add(f, (PyObject *)g, WATCHER_MARK(&gather_kind));
@@ -491,7 +498,8 @@ static PyMethodDef GatherFuture_methods[] = {
     {NULL},
 };
 
-/* A list as in asyncio, but a new one: what is counted on stays as it is. While gather() runs, only the children it has so far. */
+/* A list as in asyncio, but a new one: what is counted on stays as it is. While gather() runs, only the children it has
+ * so far. */
 static PyObject *
 GatherFuture_get_children(PyObject *self, void *Py_UNUSED(closure))
 {

@@ -159,12 +159,15 @@ shield_new(struct state *st, PyObject *loop)
         PyErr_SetString(PyExc_RuntimeError, "asyncloop is being unloaded");
         return NULL;
     }
-    ShieldFuture *outer = (ShieldFuture *)future_alloc(st->ShieldFuture_type, &st->freelists[FREELIST_SHIELD], sizeof *outer, FUTURE_SHIELD);
+    ShieldFuture *outer = (ShieldFuture *)future_alloc(st->ShieldFuture_type, &st->freelists[FREELIST_SHIELD],
+                                                       sizeof *outer, FUTURE_SHIELD);
     if (outer == NULL) {
         return NULL;
     }
     PyObject_GC_Track(outer);
-    if (UNLIKELY((loop_is_own(st, loop) ? future_start(&outer->future, st, (Loop *)loop) : future_init(&outer->future, st, loop)) < 0)) {
+    if (UNLIKELY((loop_is_own(st, loop) ? future_start(&outer->future, st, (Loop *)loop)
+                                        : future_init(&outer->future, st, loop))
+                 < 0)) {
         Py_CLEAR(outer);
     }
     return outer;
@@ -177,8 +180,10 @@ shield_pending(struct state *st, PyObject *inner)
     bool is_own = future_has_usual(st, inner, st->str.get_loop) && ((Future *)inner)->loop != NULL;
     PyObject *loop = LIKELY(is_own) ? Py_NewRef(((Future *)inner)->loop) : task_loop_of(st, inner);
     ShieldFuture *outer = NULL;
-    if (UNLIKELY(loop != NULL && loop_is_own(st, loop) && ((Loop *)loop)->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CREATE_FUTURE))) {
-        PyObject *shielded = PyObject_CallOneArg(st->native_shield, inner); /* each callback and future is to be seen: all as on asyncio */
+    if (UNLIKELY(loop != NULL && loop_is_own(st, loop)
+                 && ((Loop *)loop)->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CREATE_FUTURE))) {
+        /* each callback and future is to be seen: all as on asyncio */
+        PyObject *shielded = PyObject_CallOneArg(st->native_shield, inner);
         Py_DECREF(loop);
         Py_DECREF(inner);
         return shielded;

@@ -1,8 +1,9 @@
 /* task/wait/shield.h -- asyncloop.shield: a future that ends as another does, but whose cancellation stays its own.
  *
- * ShieldFuture (outer) is itself the callback of what it shields (inner).  When outer ends first, its callback is taken back in the next
- * pass, where asyncio's outer callback would do it: shield_outer_finished pushes that entry before outer's own callbacks.
- * Ownership: outer owns inner until either is done with; inner's callbacks own outer.  Thread: the loop's. */
+ * ShieldFuture (outer) is itself the callback of what it shields (inner).  When outer ends first, its callback is taken
+ * back in the next pass, where asyncio's outer callback would do it: shield_outer_finished pushes that entry before
+ * outer's own callbacks. Ownership: outer owns inner until either is done with; inner's callbacks own outer.  Thread:
+ * the loop's. */
 #ifndef ASYNCLOOP_TASK_SHIELD_H
 #define ASYNCLOOP_TASK_SHIELD_H
 
@@ -20,6 +21,7 @@ static int shield_register(PyObject *module, struct state *st) MUST_CHECK;
 static inline int shield_outer_finished(ShieldFuture *outer) MUST_CHECK;
 
 /* callbacks.c */
-static int shield_list_outer_callback(ShieldFuture *outer, PyObject *list) MUST_CHECK; /* what asyncio has there, for those who look */
+/* what asyncio has there, for those who look */
+static int shield_list_outer_callback(ShieldFuture *outer, PyObject *list) MUST_CHECK;
 
 #endif

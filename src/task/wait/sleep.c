@@ -11,7 +11,12 @@
 #include <math.h>
 
 /* What a sleep's coroutine holds. */
-enum { SLEEP_DELAY, SLEEP_RESULT, SLEEP_FUTURE /* with the timer, on an own loop */, SLEEP_HANDLE /* another loop's TimerHandle */ };
+enum {
+    SLEEP_DELAY,
+    SLEEP_RESULT,
+    SLEEP_FUTURE /* with the timer, on an own loop */,
+    SLEEP_HANDLE /* another loop's TimerHandle */
+};
 
 /* ---- SleepFuture */
 
@@ -27,7 +32,8 @@ static PyObject *
 sleep_future_new(Loop *loop, double when, PyObject *value)
 {
     struct state *st = loop->st;
-    SleepFuture *s = (SleepFuture *)future_alloc(st->SleepFuture_type, &st->freelists[FREELIST_SLEEP_FUTURE], sizeof *s, FUTURE_SLEEP);
+    SleepFuture *s = (SleepFuture *)future_alloc(st->SleepFuture_type, &st->freelists[FREELIST_SLEEP_FUTURE], sizeof *s,
+                                                 FUTURE_SLEEP);
     if (s == NULL) {
         return NULL;
     }
@@ -139,7 +145,8 @@ sleep_is_immediate(PyObject *delay)
  *
  *     phase 0: begins;  1: the bare yield of delay <= 0 is out;  2: waits for a future */
 
-/* On a foreign loop, or one whose methods were replaced: call create_future() and call_later(), as asyncio.sleep does. */
+/* On a foreign loop, or one whose methods were replaced: call create_future() and call_later(), as asyncio.sleep does.
+ */
 static COLD PySendResult
 sleep_begin_elsewhere(Coro *c, struct state *st)
 {
@@ -150,8 +157,10 @@ sleep_begin_elsewhere(Coro *c, struct state *st)
     PySendResult status = PYGEN_ERROR;
     future = PyObject_CallMethodNoArgs(loop, st->str.create_future);
     if (future != NULL) {
-        PyObject *args[] = {loop, c->slots[SLEEP_DELAY], st->set_result_unless_cancelled, future, c->slots[SLEEP_RESULT]};
-        PyObject *handle = PyObject_VectorcallMethod(st->str.call_later, args, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject *args[] = {loop, c->slots[SLEEP_DELAY], st->set_result_unless_cancelled, future,
+                            c->slots[SLEEP_RESULT]};
+        PyObject *handle =
+            PyObject_VectorcallMethod(st->str.call_later, args, 5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         c->slots[SLEEP_HANDLE] = handle;
         if (handle != NULL) {
             status = coro_await(c, st, future);
@@ -250,10 +259,12 @@ module_sleep(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObjec
     return (PyObject *)c;
 }
 
-PyDoc_STRVAR(sleep_doc, "sleep(delay, result=None)\n--\n\n"
-                        "Coroutine that completes after delay seconds, with result.\n\n"
-                        "delay: a number of seconds; <= 0 lets the other tasks run once.\n"
-                        "Raises, when awaited: TypeError, ValueError (NaN).  Source: asyncio.sleep.  Differs: no frame, cr_frame is None.");
+PyDoc_STRVAR(
+    sleep_doc,
+    "sleep(delay, result=None)\n--\n\n"
+    "Coroutine that completes after delay seconds, with result.\n\n"
+    "delay: a number of seconds; <= 0 lets the other tasks run once.\n"
+    "Raises, when awaited: TypeError, ValueError (NaN).  Source: asyncio.sleep.  Differs: no frame, cr_frame is None.");
 
 static const struct coro_function sleep_functions[] = {
     {"sleep", module_sleep, sleep_doc},

@@ -38,7 +38,8 @@ taskgroup_call_abort(TaskGroup *g, struct state *st)
 static int
 taskgroup_is_base_error(PyObject *exception)
 {
-    return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) || PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
+    return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit)
+           || PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
 }
 
 /* self._is_base_error(exception): the first such is base_error. */
@@ -92,8 +93,11 @@ static COLD int
 taskgroup_report_late_error(TaskGroup *g, struct state *st, PyObject *task, PyObject *exception)
 {
     PyObject *parent = Py_NewRef(g->parent_task == NULL ? Py_None : g->parent_task);
-    PyObject *message = PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, parent);
-    PyObject *context = message == NULL ? NULL : Py_BuildValue("{s:O,s:O,s:O}", "message", message, "exception", exception, "task", task);
+    PyObject *message =
+        PyUnicode_FromFormat("Task %R has errored out but its parent task %S is already completed", task, parent);
+    PyObject *context = message == NULL
+                            ? NULL
+                            : Py_BuildValue("{s:O,s:O,s:O}", "message", message, "exception", exception, "task", task);
     PyObject *loop = Py_NewRef(g->loop == NULL ? Py_None : g->loop);
     PyObject *done = context == NULL ? NULL : PyObject_CallMethodOneArg(loop, st->str.call_exception_handler, context);
     Py_DECREF(parent);
@@ -138,8 +142,8 @@ taskgroup_release(TaskGroup *g, struct state *st)
     return future_wake_any(st, g->on_completed, st->str.done, Py_True, NULL) < 0 ? -1 : 0;
 }
 
-/* 3.14+: the parent waits for the task, or no longer.  Our own entry among its callbacks tells who waits (child.h); a callback to a method of somebody's does
- * not, and is noted. */
+/* 3.14+: the parent waits for the task, or no longer.  Our own entry among its callbacks tells who waits (child.h); a
+ * callback to a method of somebody's does not, and is noted. */
 static int
 taskgroup_note_parent(TaskGroup *g, struct state *st, PyObject *task, bool is_add)
 {
@@ -205,10 +209,10 @@ static const struct watcher_kind taskgroup_kind = {
 static int
 taskgroup_check_open(TaskGroup *g, struct state *st, PyObject *coro)
 {
-    const char *reason = !g->entered                                        ? "has not been entered"
+    const char *reason = !g->entered                                   ? "has not been entered"
                          : g->exiting && PySet_GET_SIZE(g->tasks) == 0 ? "is finished"
-                         : g->aborting                                      ? "is shutting down"
-                                                                            : NULL;
+                         : g->aborting                                 ? "is shutting down"
+                                                                       : NULL;
     if (LIKELY(reason == NULL)) {
         return 0;
     }
@@ -292,7 +296,10 @@ static int
 taskgroup_enter(TaskGroup *g, struct state *st)
 {
     if (UNLIKELY(g->entered)) {
-        PyErr_Format(PyExc_RuntimeError, st->traits.group_enters_late ? "TaskGroup %R has already been entered" : "TaskGroup %R has been already entered", g);
+        PyErr_Format(PyExc_RuntimeError,
+                     st->traits.group_enters_late ? "TaskGroup %R has already been entered"
+                                                  : "TaskGroup %R has been already entered",
+                     g);
         return -1;
     }
     g->entered = !st->traits.group_enters_late;
@@ -325,7 +332,8 @@ taskgroup_is_cancellation(struct state *st, PyObject *type)
     if (type == Py_None) {
         return 0;
     }
-    return st->traits.group_takes_subclasses ? PyObject_IsSubclass(type, st->CancelledError) : type == st->CancelledError;
+    return st->traits.group_takes_subclasses ? PyObject_IsSubclass(type, st->CancelledError)
+                                             : type == st->CancelledError;
 }
 
 /* Take back the cancellation of the parent that came from here. */
@@ -344,7 +352,8 @@ taskgroup_uncancel_parent(TaskGroup *g, Coro *c, struct state *st)
     if (n == 0) {
         Py_CLEAR(c->slots[GROUP_PROPAGATE]);
     }
-    else if (c->slots[GROUP_PROPAGATE] == NULL && st->traits.group_keeps_pending) { /* the rest of the cancellations is not ours */
+    else if (c->slots[GROUP_PROPAGATE] == NULL
+             && st->traits.group_keeps_pending) { /* the rest of the cancellations is not ours */
         c->slots[GROUP_PROPAGATE] = Py_XNewRef(c->slots[GROUP_PENDING]);
     }
     return 0;
@@ -402,7 +411,8 @@ taskgroup_raise_errors(TaskGroup *g, Coro *c, struct state *st)
 {
     PyObject *type = c->slots[GROUP_EXC_TYPE], *errors = Py_XNewRef(g->errors), *group = NULL;
     int is_only_generator_exit = 0;
-    if (errors == NULL || taskgroup_recancel_parent(g, st) < 0) { /* no errors: a metaclass' __subclasscheck__ began the group anew */
+    /* no errors: a metaclass' __subclasscheck__ began the group anew */
+    if (errors == NULL || taskgroup_recancel_parent(g, st) < 0) {
         Py_XDECREF(errors);
         return errors == NULL ? taskgroup_raise_no_attribute("append") : -1;
     }
@@ -413,7 +423,9 @@ taskgroup_raise_errors(TaskGroup *g, Coro *c, struct state *st)
         taskgroup_raise(c->slots[GROUP_EXC]);
     }
     else if (is_only_generator_exit == 0
-             && (group = PyObject_CallFunction(PyExc_BaseExceptionGroup, "sO", "unhandled errors in a TaskGroup", errors)) != NULL) {
+             && (group =
+                     PyObject_CallFunction(PyExc_BaseExceptionGroup, "sO", "unhandled errors in a TaskGroup", errors))
+                    != NULL) {
         PyException_SetCause(group, NULL); /* from None */
         taskgroup_raise(group);
         Py_DECREF(group);

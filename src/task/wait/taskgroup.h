@@ -1,15 +1,17 @@
 /* task/wait/taskgroup.h -- TaskGroup: tasks that end together.
  *
- * The group is the callback of each task on an own loop: a task that ends well leaves the set and nothing is called.  The first that fails
- * cancels the others and the parent, whose cancellation __aexit__ takes back.  What exactly __aexit__ does differs between versions and patch releases:
- * COMPAT_GROUP_ features and st->traits.
+ * The group is the callback of each task on an own loop: a task that ends well leaves the set and nothing is called.
+ * The first that fails cancels the others and the parent, whose cancellation __aexit__ takes back.  What exactly
+ * __aexit__ does differs between versions and patch releases: COMPAT_GROUP_ features and st->traits.
  *
- *     body                 __aexit__: waits while there are tasks (on_completed), then raises base_error, the cancellation, or the group of errors
- *     entered --> exiting --------------------------------------------------------> (3.13.1 and later: forgets parent and errors)
+ *     body                 __aexit__: waits while there are tasks (on_completed), then raises base_error, the
+ * cancellation, or the group of errors entered --> exiting -------------------------------------------------------->
+ * (3.13.1 and later: forgets parent and errors)
  *        \-----------> aborting (a task, or the body, failed)
  *
- * A subclass, or a program that sets them on the class, may replace _on_task_done, _abort and _is_base_error: then they are called, as methods.
- * Ownership: owns tasks and parent; errors NULL means none yet, or (has_forgotten) that they are given up.  Thread: the loop's. */
+ * A subclass, or a program that sets them on the class, may replace _on_task_done, _abort and _is_base_error: then they
+ * are called, as methods. Ownership: owns tasks and parent; errors NULL means none yet, or (has_forgotten) that they
+ * are given up.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_TASKGROUP_H
 #define ASYNCLOOP_TASK_TASKGROUP_H
 

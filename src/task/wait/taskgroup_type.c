@@ -98,7 +98,10 @@ TaskGroup_repr(PyObject *self)
     if (g->errors != NULL && PyList_GET_SIZE(g->errors) > 0) {
         PyOS_snprintf(errors, sizeof errors, " errors=%zd", PyList_GET_SIZE(g->errors));
     }
-    return PyUnicode_FromFormat("<TaskGroup%s%s%s>", tasks, errors, g->aborting ? " cancelling" : g->entered ? " entered" : "");
+    return PyUnicode_FromFormat("<TaskGroup%s%s%s>", tasks, errors,
+                                g->aborting  ? " cancelling"
+                                : g->entered ? " entered"
+                                             : "");
 }
 
 /* ---- entering and leaving */
@@ -123,7 +126,8 @@ TaskGroup_aenter(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
 }
 
 static const char *const TaskGroup_aexit_names[] = {"et", "exc", "tb"};
-static const struct args_signature TaskGroup_aexit_signature = {"TaskGroup.__aexit__", TaskGroup_aexit_names, 3, 3, 3, true};
+static const struct args_signature TaskGroup_aexit_signature = {
+    "TaskGroup.__aexit__", TaskGroup_aexit_names, 3, 3, 3, true};
 
 static PyObject *
 TaskGroup_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -142,7 +146,8 @@ TaskGroup_aexit(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 
 /* ---- create_task */
 
-/* If loop.create_task would make one of our Tasks on one of our loops of these arguments, make it: 1 and *task (NULL with an exception), else 0. */
+/* If loop.create_task would make one of our Tasks on one of our loops of these arguments, make it: 1 and *task (NULL
+ * with an exception), else 0. */
 static inline int
 taskgroup_make_task(TaskGroup *g, struct state *st, PyObject *coro, PyObject *name, PyObject *context, PyObject **task)
 {
@@ -169,7 +174,8 @@ taskgroup_call_create_task(TaskGroup *g, struct state *st, PyObject *coro, PyObj
     for (Py_ssize_t i = 0; i < n; i++) {
         stack[2 + i] = values[i];
     }
-    PyObject *task = PyObject_VectorcallMethod(st->str.create_task, stack, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, n == 0 ? NULL : kwnames);
+    PyObject *task = PyObject_VectorcallMethod(st->str.create_task, stack, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                               n == 0 ? NULL : kwnames);
     Py_DECREF(loop);
     if (stack != small) {
         PyMem_Free(stack);
@@ -180,9 +186,11 @@ taskgroup_call_create_task(TaskGroup *g, struct state *st, PyObject *coro, PyObj
 #if COMPAT_FACTORY_KEYWORDS
 /* create_task(coro, **kwargs) */
 static const char *const TaskGroup_create_names[] = {"coro"};
-static const struct args_signature TaskGroup_create_signature = {"TaskGroup.create_task", TaskGroup_create_names, 1, 1, 1, true};
+static const struct args_signature TaskGroup_create_signature = {
+    "TaskGroup.create_task", TaskGroup_create_names, 1, 1, 1, true};
 
-static PyObject *taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
+static PyObject *taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize_t n_args,
+                                  PyObject *kwnames);
 
 static bool
 taskgroup_has_coro(PyObject *kwnames)
@@ -199,8 +207,10 @@ taskgroup_has_coro(PyObject *kwnames)
 static COLD PyObject *
 taskgroup_create_by_name(TaskGroup *g, struct state *st, PyObject *const *values, PyObject *kwnames)
 {
-    PyObject *names = PySequence_List(kwnames), *coro_name = PyUnicode_InternFromString("coro"), *rest = NULL, *task = NULL;
-    Py_ssize_t n = PyTuple_GET_SIZE(kwnames), at = names == NULL || coro_name == NULL ? -1 : PySequence_Index(names, coro_name);
+    PyObject *names = PySequence_List(kwnames), *coro_name = PyUnicode_InternFromString("coro"), *rest = NULL,
+             *task = NULL;
+    Py_ssize_t n = PyTuple_GET_SIZE(kwnames),
+               at = names == NULL || coro_name == NULL ? -1 : PySequence_Index(names, coro_name);
     PyObject **args = at < 0 ? NULL : PyMem_Malloc((size_t)n * sizeof *args);
     if (at >= 0 && args == NULL) {
         PyErr_NoMemory();
@@ -226,7 +236,8 @@ taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize
     if (UNLIKELY(n_args == 0 && kwnames != NULL && taskgroup_has_coro(kwnames))) {
         return taskgroup_create_by_name(g, st, args, kwnames);
     }
-    if (args_bind(&TaskGroup_create_signature, args, n_args, NULL, &coro) < 0 || taskgroup_check_open(g, st, coro) < 0) {
+    if (args_bind(&TaskGroup_create_signature, args, n_args, NULL, &coro) < 0
+        || taskgroup_check_open(g, st, coro) < 0) {
         return NULL;
     }
     for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
@@ -245,7 +256,8 @@ taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize
 #else
 /* create_task(coro, *, name=None, context=None) */
 static const char *const TaskGroup_create_names[] = {"coro", "name", "context"};
-static const struct args_signature TaskGroup_create_signature = {"TaskGroup.create_task", TaskGroup_create_names, 1, 1, 3, true};
+static const struct args_signature TaskGroup_create_signature = {
+    "TaskGroup.create_task", TaskGroup_create_names, 1, 1, 3, true};
 
 /* asyncio.tasks._set_task_name of old */
 static int
@@ -260,7 +272,8 @@ static PyObject *
 taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     PyObject *given[3], *task = NULL;
-    if (args_bind(&TaskGroup_create_signature, args, n_args, kwnames, given) < 0 || taskgroup_check_open(g, st, given[0]) < 0) {
+    if (args_bind(&TaskGroup_create_signature, args, n_args, kwnames, given) < 0
+        || taskgroup_check_open(g, st, given[0]) < 0) {
         return NULL;
     }
     PyObject *name = given[1] == NULL ? Py_None : given[1], *context = given[2] == NULL ? Py_None : given[2];
@@ -375,7 +388,16 @@ TaskGroup_set_tasks(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 }
 
 static const char *const TaskGroup_copied[] = {
-    "_entered", "_exiting", "_aborting", "_loop", "_parent_task", "_parent_cancel_requested", "_tasks", "_errors", "_base_error", "_on_completed_fut",
+    "_entered",
+    "_exiting",
+    "_aborting",
+    "_loop",
+    "_parent_task",
+    "_parent_cancel_requested",
+    "_tasks",
+    "_errors",
+    "_base_error",
+    "_on_completed_fut",
 #if COMPAT_GROUP_CANCEL
     "_cancel_on_enter",
 #endif
@@ -384,15 +406,17 @@ static const char *const TaskGroup_copied[] = {
 
 static PyMethodDef TaskGroup_methods[] = {
     {"create_task", FUTURE_FASTCALL(TaskGroup_create_task), METH_FASTCALL | METH_KEYWORDS,
-     COMPAT_FACTORY_KEYWORDS ? "create_task($self, coro, **kwargs)\n--\n\nA task of this group. Raises: RuntimeError outside of the block."
-                             : "create_task($self, coro, *, name=None, context=None)\n--\n\n"
-                               "A task of this group. Raises: RuntimeError outside of the block."},
+     COMPAT_FACTORY_KEYWORDS
+         ? "create_task($self, coro, **kwargs)\n--\n\nA task of this group. Raises: RuntimeError outside of the block."
+         : "create_task($self, coro, *, name=None, context=None)\n--\n\n"
+           "A task of this group. Raises: RuntimeError outside of the block."},
     {"_abort", TaskGroup__abort, METH_NOARGS, NULL},
     {"_on_task_done", TaskGroup__on_task_done, METH_O, NULL},
     {"_is_base_error", TaskGroup__is_base_error, METH_O, NULL},
 #if COMPAT_GROUP_CANCEL
     {"cancel", TaskGroup_cancel, METH_NOARGS,
-     "cancel($self)\n--\n\nCancel the tasks and the rest of the block, which then ends without CancelledError; before the block: as soon as it begins."},
+     "cancel($self)\n--\n\nCancel the tasks and the rest of the block, which then ends without CancelledError; before "
+     "the block: as soon as it begins."},
 #endif
     {NULL},
 };
@@ -428,9 +452,12 @@ static PyMemberDef TaskGroup_members[] = {
     {NULL},
 };
 
-PyDoc_STRVAR(TaskGroup_doc, "TaskGroup()\n--\n\n"
-                            "Asynchronous context manager of tasks: its end awaits them all, the first exception cancels the others.\n\n"
-                            "Raises at the end: ExceptionGroup of what the tasks and the block raised.  Source: asyncio.TaskGroup.  Differs: nothing.");
+PyDoc_STRVAR(
+    TaskGroup_doc,
+    "TaskGroup()\n--\n\n"
+    "Asynchronous context manager of tasks: its end awaits them all, the first exception cancels the others.\n\n"
+    "Raises at the end: ExceptionGroup of what the tasks and the block raised.  Source: asyncio.TaskGroup.  Differs: "
+    "nothing.");
 
 static PyType_Slot TaskGroup_slots[] = {
     {Py_tp_doc, (void *)TaskGroup_doc},

@@ -134,12 +134,13 @@ timeout_arm_elsewhere(Timeout *t, struct state *st)
 {
     PyObject *loop = aiobridge_need_running_loop(st), *now = NULL, *callback = NULL, *when = NULL;
     int is_past = -1;
-    if (loop != NULL && (now = PyObject_CallMethodNoArgs(loop, st->str.time)) != NULL && (when = timeout_when(t)) != NULL
-        && (callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout")) != NULL
+    if (loop != NULL && (now = PyObject_CallMethodNoArgs(loop, st->str.time)) != NULL
+        && (when = timeout_when(t)) != NULL && (callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout")) != NULL
         && (is_past = PyObject_RichCompareBool(when, now, Py_LE)) >= 0) {
         PyObject *soon[] = {loop, callback}, *at[] = {loop, when, callback};
-        PyObject *handle = is_past ? PyObject_VectorcallMethod(st->str.call_soon, soon, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-                                   : PyObject_VectorcallMethod(st->str.call_at, at, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        PyObject *handle =
+            is_past ? PyObject_VectorcallMethod(st->str.call_soon, soon, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+                    : PyObject_VectorcallMethod(st->str.call_at, at, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         is_past = handle == NULL ? -1 : 0;
         timeout_disarm(t, st); /* what was called may have come back here */
         t->is_armed = handle != NULL;
@@ -152,12 +153,14 @@ timeout_arm_elsewhere(Timeout *t, struct state *st)
     return is_past;
 }
 
-/* An alarm that asyncio forgets without cancelling it: somebody called _on_timeout(), or cancel() rescheduled, and __init__ since then.  It still comes. */
+/* An alarm that asyncio forgets without cancelling it: somebody called _on_timeout(), or cancel() rescheduled, and
+ * __init__ since then.  It still comes. */
 static COLD int
 timeout_leave_alarm(Timeout *t)
 {
     PyObject *callback = PyObject_GetAttrString((PyObject *)t, "_on_timeout");
-    PyObject *handle = callback == NULL ? NULL : handle_call_at(t->loop, t->deadline.timer.when, NULL, callback, NULL, 0, NULL);
+    PyObject *handle =
+        callback == NULL ? NULL : handle_call_at(t->loop, t->deadline.timer.when, NULL, callback, NULL, 0, NULL);
     if (handle != NULL) {
         loop_timer_remove(t->loop, &t->deadline.timer, (PyObject *)t);
     }
@@ -185,7 +188,9 @@ timeout_arm(Timeout *t, struct state *st)
     }
     Loop *loop = loop_running_borrowed(st);
     double now;
-    if (UNLIKELY(loop == NULL || loop->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CALL_AT) || !timeout_is_plain(t, st))) { /* _on_timeout may be somebody's too */
+    /* _on_timeout may be somebody's too */
+    if (UNLIKELY(loop == NULL || loop->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CALL_AT)
+                 || !timeout_is_plain(t, st))) {
         return timeout_arm_elsewhere(t, st);
     }
     if (loop_now(loop, &now) < 0) {
@@ -209,7 +214,8 @@ timeout_arm(Timeout *t, struct state *st)
             return -1;
         }
     }
-    else if (loop_timer_push(loop, &t->deadline.timer, (PyObject *)t, UNLIKELY(isnan(t->seconds)) ? now : t->seconds) < 0) {
+    else if (loop_timer_push(loop, &t->deadline.timer, (PyObject *)t, UNLIKELY(isnan(t->seconds)) ? now : t->seconds)
+             < 0) {
         return -1;
     }
     t->is_armed = true;
@@ -223,7 +229,8 @@ timeout_fire(Timeout *t, struct state *st)
         PyErr_SetNone(PyExc_AssertionError);
         return -1;
     }
-    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task); /* none: see timeout_enter; asyncio's AttributeError */
+    /* none: see timeout_enter; asyncio's AttributeError */
+    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task);
     int rc = child_cancel(st, task);
     Py_DECREF(task);
     if (rc < 0) {
@@ -282,7 +289,8 @@ timeout_reschedule(Timeout *t, struct state *st, PyObject *when)
 static COLD int
 timeout_call_reschedule(Timeout *t, struct state *st)
 {
-    PyObject *when = timeout_when(t), *done = when == NULL ? NULL : PyObject_CallMethodOneArg((PyObject *)t, st->str.reschedule, when);
+    PyObject *when = timeout_when(t),
+             *done = when == NULL ? NULL : PyObject_CallMethodOneArg((PyObject *)t, st->str.reschedule, when);
     Py_XDECREF(when);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
@@ -366,12 +374,14 @@ timeout_mend_contexts(struct state *st, PyObject *exception)
     return rc;
 }
 
-/* is_handled: an `except` or `async with` of the caller's handles the exception, as in __aexit__; else it is only in our hands, as in wait_for. */
+/* is_handled: an `except` or `async with` of the caller's handles the exception, as in __aexit__; else it is only in
+ * our hands, as in wait_for. */
 static COLD int
 timeout_expire(Timeout *t, struct state *st, PyObject *type, PyObject *exception, bool is_handled)
 {
     t->state = TIMEOUT_EXPIRED;
-    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task); /* none, if the cancellation called __init__: then asyncio's AttributeError */
+    /* none, if the cancellation called __init__: then asyncio's AttributeError */
+    PyObject *task = Py_NewRef(t->task == NULL ? Py_None : t->task);
     long n = task_uncancel_any(st, task);
     Py_DECREF(task);
     if (n < 0 && PyErr_Occurred()) {
@@ -380,12 +390,14 @@ timeout_expire(Timeout *t, struct state *st, PyObject *type, PyObject *exception
     if (n > t->n_cancelling || type == Py_None) {
         return 0;
     }
-    int is_cancelled = st->traits.timeout_takes_subclasses ? PyObject_IsSubclass(type, st->CancelledError) : type == st->CancelledError;
+    int is_cancelled = st->traits.timeout_takes_subclasses ? PyObject_IsSubclass(type, st->CancelledError)
+                                                           : type == st->CancelledError;
     if (is_cancelled < 0) {
         return -1;
     }
     if (is_cancelled) {
-        PyObject *error = st->traits.timeout_chains ? timeout_error_from(exception) : PyObject_CallNoArgs(PyExc_TimeoutError);
+        PyObject *error =
+            st->traits.timeout_chains ? timeout_error_from(exception) : PyObject_CallNoArgs(PyExc_TimeoutError);
         if (error == NULL) {
             return -1;
         }
@@ -423,7 +435,8 @@ timeout_clear(Timeout *t)
     Py_CLEAR(t->task);
     Py_CLEAR(t->deadline.handle);
     Py_CLEAR(t->dict);
-    if (!timer_is_scheduled(&t->deadline.timer)) { /* else the loop is needed: what holds us by the timer takes it out first */
+    /* else the loop is needed: what holds us by the timer takes it out first */
+    if (!timer_is_scheduled(&t->deadline.timer)) {
         Py_CLEAR(t->loop);
     }
 }

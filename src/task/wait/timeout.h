@@ -1,12 +1,15 @@
-/* task/wait/timeout.h -- Timeout: a block of a task that is cancelled at a time; what timeout(), timeout_at() and wait_for (3.12+) are made of.
+/* task/wait/timeout.h -- Timeout: a block of a task that is cancelled at a time; what timeout(), timeout_at() and
+ * wait_for (3.12+) are made of.
  *
- *     CREATED --enter--> ENTERED --on_due--> EXPIRING --exit--> EXPIRED        (the task was cancelled; exit turns that into TimeoutError)
+ *     CREATED --enter--> ENTERED --on_due--> EXPIRING --exit--> EXPIRED        (the task was cancelled; exit turns that
+ * into TimeoutError)
  *                           |---------------exit--------------> EXITED
  *
- * On an own loop the timer is in here and a deadline that passed already is a ready entry, so nothing is allocated; on any other loop it is that loop's
- * TimerHandle.  An entry that is in the ready ring cannot be taken out: it is counted in n_stale and does nothing when its turn comes (they run in the
- * order they were pushed).  While there are such, all in the ring of `loop`, an alarm on a second own loop is a TimerHandle too.
- * Ownership: the loop's heap, and the ring, own the Timeout while is_armed or n_stale.  Units: seconds of the loop's clock.  Thread: the loop's. */
+ * On an own loop the timer is in here and a deadline that passed already is a ready entry, so nothing is allocated; on
+ * any other loop it is that loop's TimerHandle.  An entry that is in the ready ring cannot be taken out: it is counted
+ * in n_stale and does nothing when its turn comes (they run in the order they were pushed).  While there are such, all
+ * in the ring of `loop`, an alarm on a second own loop is a TimerHandle too. Ownership: the loop's heap, and the ring,
+ * own the Timeout while is_armed or n_stale.  Units: seconds of the loop's clock.  Thread: the loop's. */
 #ifndef ASYNCLOOP_TASK_TIMEOUT_H
 #define ASYNCLOOP_TASK_TIMEOUT_H
 
@@ -35,9 +38,11 @@ static int timeout_register(PyObject *module, struct state *st) MUST_CHECK;
 /* timeout(delay), with the running loop's time; NULL with RuntimeError where none runs. New reference. */
 static Timeout *timeout_in(struct state *st, PyObject *delay);
 static int timeout_enter(Timeout *t, struct state *st) MUST_CHECK;
-/* The block is left: with exception, or NULL when it ended well.  0: what was raised goes on as it was; -1: something else is raised in its place.
- * is_handled: Python code of the caller's is handling the exception, as in __aexit__; in wait_for it is only in our hands. */
-static int timeout_exit(Timeout *t, struct state *st, PyObject *exception_type, PyObject *exception, bool is_handled) MUST_CHECK;
+/* The block is left: with exception, or NULL when it ended well.  0: what was raised goes on as it was; -1: something
+ * else is raised in its place. is_handled: Python code of the caller's is handling the exception, as in __aexit__; in
+ * wait_for it is only in our hands. */
+static int timeout_exit(Timeout *t, struct state *st, PyObject *exception_type, PyObject *exception,
+                        bool is_handled) MUST_CHECK;
 static int timeout_reschedule(Timeout *t, struct state *st, PyObject *when) MUST_CHECK;
 
 /* TimeoutError from exception. New reference. */

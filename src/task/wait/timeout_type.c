@@ -82,7 +82,8 @@ Timeout_dealloc(PyObject *self)
         PyObject_ClearWeakRefs(self);
     }
     INVARIANT(!timer_is_scheduled(&t->deadline.timer)); /* the heap would hold a reference */
-    if (LIKELY(!dealloc_goes_deeper(t->when) && !dealloc_goes_deeper(t->task) && !dealloc_goes_deeper(t->deadline.handle) && t->dict == NULL)) {
+    if (LIKELY(!dealloc_goes_deeper(t->when) && !dealloc_goes_deeper(t->task)
+               && !dealloc_goes_deeper(t->deadline.handle) && t->dict == NULL)) {
         timeout_free(t);
         return;
     }
@@ -155,7 +156,8 @@ static const struct args_signature Timeout_aenter_signature = {"Timeout.__aenter
 static PyObject *
 Timeout_aenter(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    if (UNLIKELY((n_args > 0 || kwnames != NULL) && args_bind(&Timeout_aenter_signature, args, n_args, kwnames, NULL) < 0)) {
+    if (UNLIKELY((n_args > 0 || kwnames != NULL)
+                 && args_bind(&Timeout_aenter_signature, args, n_args, kwnames, NULL) < 0)) {
         return NULL;
     }
     return (PyObject *)coro_new(timeout_state_of(self), &timeout_aenter_kind, self);
@@ -200,7 +202,8 @@ static const char *const timeout_states[] = {"CREATED", "ENTERED", "EXPIRING", "
 static PyObject *
 timeout_state_member(int state)
 {
-    PyObject *module = PyImport_ImportModule("asyncio.timeouts"), *states = module == NULL ? NULL : PyObject_GetAttrString(module, "_State");
+    PyObject *module = PyImport_ImportModule("asyncio.timeouts"),
+             *states = module == NULL ? NULL : PyObject_GetAttrString(module, "_State");
     PyObject *member = states == NULL ? NULL : PyObject_GetAttrString(states, timeout_states[state]);
     Py_XDECREF(module);
     Py_XDECREF(states);
@@ -296,9 +299,11 @@ Timeout_set_handler(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 
 static PyMethodDef Timeout_methods[] = {
     {"when", Timeout_when, METH_NOARGS, "when($self)\n--\n\nThe deadline in seconds of loop.time(), or None."},
-    {"expired", Timeout_expired, METH_NOARGS, "expired($self)\n--\n\nWhether the deadline came before the end of the block."},
+    {"expired", Timeout_expired, METH_NOARGS,
+     "expired($self)\n--\n\nWhether the deadline came before the end of the block."},
     {"reschedule", FUTURE_FASTCALL(Timeout_reschedule), METH_FASTCALL | METH_KEYWORDS,
-     "reschedule($self, when)\n--\n\nAnother deadline, in seconds of loop.time(); None for none.  RuntimeError outside of the block."},
+     "reschedule($self, when)\n--\n\nAnother deadline, in seconds of loop.time(); None for none.  RuntimeError outside "
+     "of the block."},
     {"_on_timeout", Timeout__on_timeout, METH_NOARGS, NULL},
     {NULL},
 };
@@ -327,7 +332,8 @@ static PyMemberDef Timeout_members[] = {
 };
 
 PyDoc_STRVAR(Timeout_doc, "Timeout(when)\n--\n\n"
-                          "Asynchronous context manager that cancels its block at a time and raises TimeoutError then; made by timeout() and timeout_at().\n\n"
+                          "Asynchronous context manager that cancels its block at a time and raises TimeoutError then; "
+                          "made by timeout() and timeout_at().\n\n"
                           "when: seconds of loop.time(), or None.  Source: asyncio.Timeout.  Differs: nothing.");
 
 static PyType_Slot Timeout_slots[] = {
@@ -360,7 +366,8 @@ timeout_by_class(Timeout *t, struct state *st)
     if (LIKELY(t == NULL || !st->twins_touched[TWIN_TIMEOUT])) {
         return (PyObject *)t;
     }
-    PyObject *when = timeout_when(t), *made = when == NULL ? NULL : PyObject_CallOneArg((PyObject *)st->Timeout_type, when);
+    PyObject *when = timeout_when(t),
+             *made = when == NULL ? NULL : PyObject_CallOneArg((PyObject *)st->Timeout_type, when);
     Py_XDECREF(when);
     Py_DECREF(t);
     return made;
@@ -374,7 +381,9 @@ module_timeout(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObj
 {
     struct state *st = state_of_module(module);
     PyObject *delay;
-    return args_bind(&timeout_signature, args, n_args, kwnames, &delay) < 0 ? NULL : timeout_by_class(timeout_in(st, delay), st);
+    return args_bind(&timeout_signature, args, n_args, kwnames, &delay) < 0
+               ? NULL
+               : timeout_by_class(timeout_in(st, delay), st);
 }
 
 static const struct args_signature timeout_at_signature = {"timeout_at", Timeout_names, 1, 1, 1, false};
@@ -402,7 +411,8 @@ static PyMethodDef timeout_module_functions[] = {
      "Source: asyncio.timeout.  Differs: nothing."},
     {"timeout_at", FUTURE_FASTCALL(module_timeout_at), METH_FASTCALL | METH_KEYWORDS,
      "timeout_at($module, /, when)\n--\n\n"
-     "The same at a time of loop.time().\n\nwhen: seconds, or None.  Returns: Timeout.  Source: asyncio.timeout_at.  Differs: nothing."},
+     "The same at a time of loop.time().\n\nwhen: seconds, or None.  Returns: Timeout.  Source: asyncio.timeout_at.  "
+     "Differs: nothing."},
     {NULL},
 };
 

@@ -1,7 +1,8 @@
 /* task/wait/traits.c -- see traits.h. */
 #include "task/wait/traits.h"
 
-/* The place of `name` among the names that a function uses, which are in the order of their first use. -1: the name, or the function, is not there. */
+/* The place of `name` among the names that a function uses, which are in the order of their first use. -1: the name, or
+ * the function, is not there. */
 static Py_ssize_t
 traits_find_name(PyObject *function, const char *list, const char *name)
 {
@@ -77,10 +78,12 @@ static void
 traits_read_group(struct state *st)
 {
     PyObject *group = traits_import("asyncio.taskgroups", "TaskGroup"), *create = traits_get(group, "create_task");
-    PyObject *enter = traits_get(group, "__aenter__"), *inner = traits_get(group, "_aexit"), *exit = inner != NULL ? Py_NewRef(inner) : traits_get(group, "__aexit__");
+    PyObject *enter = traits_get(group, "__aenter__"), *inner = traits_get(group, "_aexit"),
+             *exit = inner != NULL ? Py_NewRef(inner) : traits_get(group, "__aexit__");
     st->traits.group_enters_late = traits_says(enter, " has already been entered");
     st->traits.group_forgets = inner != NULL;
-    st->traits.group_uncancels_late = traits_find_name(exit, "co_names", "uncancel") > traits_find_name(exit, "co_names", "create_future");
+    st->traits.group_uncancels_late =
+        traits_find_name(exit, "co_names", "uncancel") > traits_find_name(exit, "co_names", "create_future");
     st->traits.group_takes_subclasses = traits_uses(exit, "issubclass");
     st->traits.group_recancels = traits_uses(exit, "cancelling");
     st->traits.group_keeps_pending = traits_find_name(exit, "co_varnames", "pending_cancellation_error") >= 0;
@@ -96,11 +99,13 @@ traits_read_group(struct state *st)
     Py_XDECREF(exit);
 }
 
-/* shield()'s callback of the inner future: does it retrieve the exception that nobody waits for any more? Then exception() comes before cancel(). */
+/* shield()'s callback of the inner future: does it retrieve the exception that nobody waits for any more? Then
+ * exception() comes before cancel(). */
 static void
 traits_read_shield(struct state *st)
 {
-    PyObject *shield = traits_import("asyncio.tasks", "shield"), *code = traits_get(shield, "__code__"), *consts = traits_get(code, "co_consts");
+    PyObject *shield = traits_import("asyncio.tasks", "shield"), *code = traits_get(shield, "__code__"),
+             *consts = traits_get(code, "co_consts");
     for (Py_ssize_t i = 0; consts != NULL && PyTuple_Check(consts) && i < PyTuple_GET_SIZE(consts); i++) {
         PyObject *each = PyTuple_GET_ITEM(consts, i), *names = PyCode_Check(each) ? traits_get(each, "co_names") : NULL;
         Py_ssize_t exception = -1, cancel = -1;
@@ -142,7 +147,8 @@ traits_read_timeout(struct state *st)
 static int
 traits_read(struct state *st)
 {
-    PyObject *iterator = traits_import("asyncio.tasks", "_AsCompletedIterator"), *one = traits_get(iterator, "_wait_for_one");
+    PyObject *iterator = traits_import("asyncio.tasks", "_AsCompletedIterator"),
+             *one = traits_get(iterator, "_wait_for_one");
     PyObject *cancel_and_wait = traits_import("asyncio.tasks", "_cancel_and_wait");
     st->traits.as_completed_gives_back = traits_uses(one, "_todo_left");
     st->traits.cancel_and_wait_is_edge = traits_uses(cancel_and_wait, "future_add_to_awaited_by");

@@ -113,7 +113,8 @@ static PyObject *
 wait_sets(Coro *c, struct state *st)
 {
     PyObject *children = ((Waiter *)c->slots[WAIT_WAITER])->children, *pair = NULL;
-    PyObject *done = c->slots[WAIT_CHILDREN], *pending = PySet_New(NULL); /* the set is ours: what is pending leaves it */
+    /* the set is ours: what is pending leaves it */
+    PyObject *done = c->slots[WAIT_CHILDREN], *pending = PySet_New(NULL);
     int rc = pending == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; rc == 0 && i < PyTuple_GET_SIZE(children); i++) {
         PyObject *child = PyTuple_GET_ITEM(children, i);
@@ -166,10 +167,13 @@ module_wait(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyObject
     return (PyObject *)c;
 }
 
-PyDoc_STRVAR(wait_doc, "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\n"
-                       "Wait until enough of the futures and tasks are done: all, one, or one with an exception, as return_when says.\n\n"
-                       "timeout: seconds, after which it returns anyway; None for no limit.\nReturns: two sets, the done and the pending.\n"
-                       "Raises, when awaited: TypeError, ValueError.  Source: asyncio.wait.  Differs: nothing.");
+PyDoc_STRVAR(
+    wait_doc,
+    "wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\n"
+    "Wait until enough of the futures and tasks are done: all, one, or one with an exception, as return_when says.\n\n"
+    "timeout: seconds, after which it returns anyway; None for no limit.\nReturns: two sets, the done and the "
+    "pending.\n"
+    "Raises, when awaited: TypeError, ValueError.  Source: asyncio.wait.  Differs: nothing.");
 
 static const struct coro_function wait_functions[] = {
     {"wait", module_wait, wait_doc},

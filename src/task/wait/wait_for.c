@@ -93,7 +93,9 @@ wait_for_no_time(Coro *c, struct state *st, PyObject *loop, PyObject **result)
     }
     Py_SETREF(c->slots[WAIT_FOR_FUTURE], future);
     int is_done = child_is_done(st, future);
-    return is_done < 0 ? PYGEN_ERROR : is_done ? wait_for_return_result(c, st, result) : wait_for_cancel(c, st, WAIT_FOR_CANCELLING);
+    return is_done < 0 ? PYGEN_ERROR
+           : is_done   ? wait_for_return_result(c, st, result)
+                       : wait_for_cancel(c, st, WAIT_FOR_CANCELLING);
 }
 
 static inline int
@@ -267,10 +269,11 @@ module_wait_for(PyObject *module, PyObject *const *args, Py_ssize_t n_args, PyOb
     return (PyObject *)c;
 }
 
-PyDoc_STRVAR(wait_for_doc, "wait_for(fut, timeout)\n--\n\n"
-                           "Await fut, which is cancelled when it takes longer than timeout seconds; TimeoutError is raised then.\n\n"
-                           "timeout: seconds, or None for no limit.  Returns: fut's result.\n"
-                           "Raises, when awaited: TimeoutError, what fut raises.  Source: asyncio.wait_for.  Differs: nothing.");
+PyDoc_STRVAR(wait_for_doc,
+             "wait_for(fut, timeout)\n--\n\n"
+             "Await fut, which is cancelled when it takes longer than timeout seconds; TimeoutError is raised then.\n\n"
+             "timeout: seconds, or None for no limit.  Returns: fut's result.\n"
+             "Raises, when awaited: TimeoutError, what fut raises.  Source: asyncio.wait_for.  Differs: nothing.");
 
 static const struct coro_function wait_for_functions[] = {
     {"wait_for", module_wait_for, wait_for_doc},

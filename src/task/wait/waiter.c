@@ -82,7 +82,8 @@ waiter_task_borrowed(PyObject *self)
     return ((Waiter *)self)->task;
 }
 
-static const struct watcher_kind waiter_kind = {waiter_child_ready, waiter_task_borrowed, {"_on_completion", waiter_child_called, METH_O, NULL}, 0};
+static const struct watcher_kind waiter_kind = {
+    waiter_child_ready, waiter_task_borrowed, {"_on_completion", waiter_child_called, METH_O, NULL}, 0};
 
 static int
 waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
@@ -187,7 +188,8 @@ Waiter_clear(PyObject *self)
     Py_CLEAR(w->children);
     Py_CLEAR(w->deadline.handle);
     Py_CLEAR(w->task);
-    if (!timer_is_scheduled(&w->deadline.timer)) { /* else what holds us by the timer takes it out first, and needs the loop for it */
+    /* else what holds us by the timer takes it out first, and needs the loop for it */
+    if (!timer_is_scheduled(&w->deadline.timer)) {
         Py_CLEAR(w->loop);
     }
     return 0;

@@ -1,4 +1,5 @@
-/* task/wait/waiter.h -- Waiter: a future that is set when enough children are done, or when time is up. wait, and wait_for where it cancels, block on it.
+/* task/wait/waiter.h -- Waiter: a future that is set when enough children are done, or when time is up. wait, and
+ * wait_for where it cancels, block on it.
  *
  * It only releases: who waits looks at the children itself.
  * Ownership: owns its future and children; the children's callbacks own it, and the loop's heap while the timer runs.
@@ -25,7 +26,8 @@ typedef struct {
 
 static int waiter_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* For these children, on the running loop (RuntimeError where there is none). It does not watch them yet.  is_edge: the call graph is to show who waits. */
+/* For these children, on the running loop (RuntimeError where there is none). It does not watch them yet.  is_edge: the
+ * call graph is to show who waits. */
 static Waiter *waiter_new(struct state *st, PyObject *children, enum waiter_mode mode, bool is_edge);
 static int waiter_start_timer(Waiter *w, struct state *st, PyObject *delay) MUST_CHECK; /* seconds */
 static int waiter_watch(Waiter *w, struct state *st) MUST_CHECK;
