@@ -40,7 +40,7 @@ else:
 
 _parts: Any = base_events  # with the names that are asyncio's own
 _check_ssl_socket: Callable[[socket.socket], None] = _parts._check_ssl_socket
-_race: Any = staggered.staggered_race
+_staggered: Any = staggered  # its function is looked up when it is called: tests put another in its place
 
 BIND_ERROR_HAS_ERRNO = sys.version_info >= (3, 13)  # str(exc) in the text, not only strerror
 BIND_SKIPS_MISSING_ADDRESS = sys.version_info >= (3, 13)  # EADDRNOTAVAIL: the family is not enabled, try the others
@@ -306,7 +306,8 @@ class ConnectMixin(TakenMethods):
                     except OSError:
                         continue
                 return None
-            race = await _race((lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos), happy_eyeballs_delay, loop=self)
+            race = await _staggered.staggered_race(
+                (lambda info=info: self._connect_sock(exceptions, info, local_infos) for info in infos), happy_eyeballs_delay, loop=self)
             race[-1].clear()  # what the losers raised: up to Python 3.13 their frames hold this very list
             return race[0]
         finally:

@@ -338,10 +338,14 @@ static int
 sock_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 {
     Transport *t = (Transport *)self;
-    if (t->fd >= 0 && transport_is_reading(t) && !t->read_watched && sock_start_reading(t) < 0) {
-        return transport_fatal_error(t, "Fatal read error on socket transport");
+    if (!transport_is_reading(t) || t->read_watched) {
+        return 0;
     }
-    return 0;
+    if (UNLIKELY(t->fd < 0)) { /* of a socket that was closed: asyncio's transport goes on without being told */
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", t->fd);
+        return loop_report(loop, "Exception in callback _SelectorTransport._add_reader()", NULL);
+    }
+    return sock_start_reading(t) < 0 ? transport_fatal_error(t, "Fatal read error on socket transport") : 0;
 }
 
 static int
