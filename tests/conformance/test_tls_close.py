@@ -25,7 +25,8 @@ def reset_on_close(sock):
 def test_close_says_so_and_sends_what_is_queued(kit, loop, side, version):
     async def main():
         protocol = Recorder()
-        transport, peer = await linked(side, protocol, version=version)
+        # The peer reads all of it before it answers, which may take longer than a silent peer is waited for.
+        transport, peer = await linked(side, protocol, version=version, ssl_shutdown_timeout=30)
         async with peer:
             data = bytes(range(256)) * 10_000
             transport.write(data)

@@ -64,7 +64,7 @@ PROJECTS = (
     Project(
         "redis",
         "8.1.0",
-        needs=("pytest-asyncio", "numpy", "ujson", "cryptography", "pybreaker", "xxhash~=3.6.0", "mock"),
+        needs=("pytest-asyncio", "aiohttp", "redis-entraid", "numpy", "ujson", "cryptography", "pybreaker", "xxhash~=3.6.0", "mock"),
         options=("-o", "addopts=", "-m", "not redismod and not onlycluster and not cp_integration and not multidb_integration and not ssl and not replica",
                  "--ignore=tests/test_asyncio/test_scenario"),
         paths=("tests/test_asyncio",),

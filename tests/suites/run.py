@@ -62,6 +62,7 @@ def our_wheel(work):
     """asyncloop as it is in this checkout, built once a call."""
     folder = work / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)  # an older pip moves the wheel to where no folder is
     said = call(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, CHECKOUT)
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
