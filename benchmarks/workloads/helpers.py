@@ -171,5 +171,5 @@ ROWS = (
     _row("condition", "Condition ping-pong", "turn", _condition, 3.0, with_loop=True, step=2),
     _row("readexactly", "readexactly(100) of buffered bytes", "read", _readexactly, 4.0, with_loop=True, step=CHUNK // PIECE,
          instr_n=(1_280, 5_120)),
-    _row("executor", "run_in_executor round trip", "call", _executor, 1.3, with_loop=True),
+    _row("executor", "run_in_executor round trip", "call", _executor, 1.2, with_loop=True),
 )
