@@ -43,7 +43,7 @@ struct args_signature {
 
 static inline int args_bind(const struct args_signature *signature, PyObject *const *args, Py_ssize_t n_args,
                             PyObject *kwnames, PyObject **out) MUST_CHECK;
-/* NAME: METHOD, a function of self and one argument, as a method table takes it for ARGS_NAMED_FLAGS: the argument may
+/* NAME: METHOD, a function of self and one argument, as a method table takes it for ARGS_NAMED_METHOD: the argument may
  * be given by its name, as to the Python function that asyncio has.  text: "Lock.acquire". */
 #define ARGS_NAMED(NAME, METHOD, text, argument)                                                               \
     static PyObject *NAME(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)         \

@@ -43,8 +43,7 @@
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks") \
     X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks") \
     X(get_origin_tracking, "sys", "get_coroutine_origin_tracking_depth") \
-    X(set_origin_tracking, "sys", "set_coroutine_origin_tracking_depth") \
-    X(socket_type, "_socket", "socket")
+    X(set_origin_tracking, "sys", "set_coroutine_origin_tracking_depth")
 
 /* Other owned objects, which the layer makes: st->NAME. */
 #define CORE_OBJECTS(X) \

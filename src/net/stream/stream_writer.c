@@ -61,14 +61,8 @@ PyDoc_STRVAR(StreamWriter_write_doc, "write($self, data)\n--\n\n"
                                      "RuntimeError (after write_eof).  Source: asyncio.StreamWriter.");
 
 static PyObject *
-StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+stream_writer_write(PyObject *self, PyObject *data)
 {
-    static const char *const names[] = {"data"};
-    static const struct args_signature signature = {"StreamWriter.write", names, 1, 1, 1, true};
-    PyObject *data = n_args == 1 && kwnames == NULL ? args[0] : NULL;
-    if (UNLIKELY(data == NULL) && args_bind(&signature, args, n_args, kwnames, &data) < 0) {
-        return NULL;
-    }
     StreamWriter *w = (StreamWriter *)self;
     struct state *st = state_of(self);
     Transport *t = stream_writer_own_transport(w, st);
@@ -84,18 +78,15 @@ StreamWriter_write(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyO
 }
 
 static PyObject *
-StreamWriter_writelines(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+stream_writer_writelines(PyObject *self, PyObject *lines)
 {
-    static const char *const names[] = {"data"};
-    static const struct args_signature signature = {"StreamWriter.writelines", names, 1, 1, 1, true};
-    PyObject *data;
-    if (args_bind(&signature, args, n_args, kwnames, &data) < 0) {
-        return NULL;
-    }
-    PyObject *result = stream_writer_call_transport(self, state_of(self)->str.writelines, data);
+    PyObject *result = stream_writer_call_transport(self, state_of(self)->str.writelines, lines);
     Py_XDECREF(result);
     return result == NULL ? NULL : Py_NewRef(Py_None);
 }
+
+ARGS_NAMED(StreamWriter_write, stream_writer_write, "StreamWriter.write", "data")
+ARGS_NAMED(StreamWriter_writelines, stream_writer_writelines, "StreamWriter.writelines", "data")
 
 static PyObject *
 StreamWriter_write_eof(PyObject *self, PyObject *Py_UNUSED(none))
