@@ -4,6 +4,7 @@ Each scenario says, for every piece of such code, which task asyncio.current_tas
 """
 import asyncio
 import collections.abc
+import concurrent.futures
 import contextlib
 import contextvars
 import gc
@@ -326,16 +327,17 @@ async def result_of_a_thread_that_nobody_waits_for(loop, said):
         go.wait()
         return [Dies(said, "result")]
 
-    async def waits():
-        await loop.run_in_executor(None, works)
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        async def waits():
+            await loop.run_in_executor(executor, works)
 
-    task = loop.create_task(waits(), name="waits")
-    await passes(2)
-    task.cancel()
-    await passes(2)
-    go.set()
-    await loop.shutdown_default_executor()
-    await passes(3)
+        task = loop.create_task(waits(), name="waits")
+        await passes(2)
+        task.cancel()
+        await passes(2)
+        go.set()
+        executor.submit(int).result()  # the one thread has let go of the first result before it begins this call
+        await passes(3)
 
 
 async def many_deallocations(loop, said):
