@@ -13,7 +13,9 @@
 #include "plain/timers.c"
 #include "plain/wakeup.c"
 
+#include "core/section.c"
 #include "core/freelist.c"
+#include "core/guard.c"
 #include "core/state.c"
 
 #include "core/args.c"
@@ -28,6 +30,7 @@
 #include "core/context.c"
 #include "core/handle.c"
 #include "core/loop.c"
+#include "core/inbox.c"
 #include "core/loop_overrides.c"
 #include "core/deferred.c"
 #include "core/signals.c"

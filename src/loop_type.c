@@ -4,7 +4,9 @@
 #include "core/ask.h"
 #include "core/context.h"
 #include "core/function.h"
+#include "core/guard.h"
 #include "core/handle.h"
+#include "core/inbox.h"
 #include "core/loop.h"
 #include "core/watch.h"
 #include "net/net.h"
@@ -571,6 +573,10 @@ Loop_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(e->self);
         Py_VISIT(e->arg);
     }
+    int rc = inbox_visit(loop, visit, arg);
+    if (rc != 0) {
+        return rc;
+    }
     for (uint32_t i = 0; i < loop->timers.n; i++) {
         Py_VISIT(loop_timer_owner_borrowed(loop, loop->timers.heap[i]));
     }
@@ -592,6 +598,7 @@ static int
 Loop_clear(PyObject *self)
 {
     Loop *loop = loop_cast(self);
+    inbox_clear(loop);
     ring_clear(&loop->ready);
     loop_clear_timers(loop);
     watch_clear(loop);
@@ -606,6 +613,19 @@ Loop_clear(PyObject *self)
     return 0;
 }
 
+/* All that a dying loop has. */
+static void
+loop_type_end(Loop *loop)
+{
+    SECTION_ENTER_FOR(loop, loop);
+    if (loop->st != NULL) {
+        net_loop_clear(loop);
+        loop_fini(loop);
+    }
+    (void)Loop_clear((PyObject *)loop);
+    net_loop_free(loop);
+}
+
 static void
 Loop_dealloc(PyObject *self)
 {
@@ -618,12 +638,7 @@ Loop_dealloc(PyObject *self)
     if (loop->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    if (loop->st != NULL) {
-        net_loop_clear(loop);
-        loop_fini(loop);
-    }
-    (void)Loop_clear(self);
-    net_loop_free(loop);
+    loop_type_end(loop);
     PyObject *module = loop->module;
     type->tp_free(self);
     Py_DECREF(type);
@@ -679,18 +694,20 @@ LOOP_DOC(run_in_executor, "($self, executor, func, *args)",
          "executor shut down).");
 
 static PyMethodDef Loop_methods[] = {
-    {"run_forever", Loop_run_forever, METH_NOARGS, "run_forever($self, /)\n--\n\nRun until stop() is called."},
-    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete, METH_FASTCALL | METH_KEYWORDS,
-     Loop_run_until_complete_doc},
+    {"run_forever", Loop_run_forever, METH_NOARGS | GUARD_FREE,
+     "run_forever($self, /)\n--\n\nRun until stop() is called."},
+    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete,
+     METH_FASTCALL | METH_KEYWORDS | GUARD_FREE, Loop_run_until_complete_doc},
     {"stop", Loop_stop, METH_NOARGS, "stop($self, /)\n--\n\nEnd run_forever after the current iteration."},
     {"close", Loop_close, METH_NOARGS,
      "close($self, /)\n--\n\nDrop what is scheduled and free every descriptor. RuntimeError while running."},
-    {"is_running", Loop_is_running, METH_NOARGS, "is_running($self, /)\n--\n\n"},
-    {"is_closed", Loop_is_closed, METH_NOARGS, "is_closed($self, /)\n--\n\n"},
-    {"time", Loop_time, METH_NOARGS, "time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic()."},
+    {"is_running", Loop_is_running, METH_NOARGS | GUARD_FREE, "is_running($self, /)\n--\n\n"},
+    {"is_closed", Loop_is_closed, METH_NOARGS | GUARD_FREE, "is_closed($self, /)\n--\n\n"},
+    {"time", Loop_time, METH_NOARGS | GUARD_FREE,
+     "time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic()."},
     {"call_soon", (PyCFunction)(void (*)(void))Loop_call_soon, METH_FASTCALL | METH_KEYWORDS, Loop_call_soon_doc},
-    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe, METH_FASTCALL | METH_KEYWORDS,
-     Loop_call_soon_threadsafe_doc},
+    {"call_soon_threadsafe", (PyCFunction)(void (*)(void))Loop_call_soon_threadsafe,
+     METH_FASTCALL | METH_KEYWORDS | GUARD_FREE, Loop_call_soon_threadsafe_doc},
     {"call_later", (PyCFunction)(void (*)(void))Loop_call_later, METH_FASTCALL | METH_KEYWORDS, Loop_call_later_doc},
     {"run_in_executor", (PyCFunction)(void (*)(void))Loop_run_in_executor, METH_FASTCALL | METH_KEYWORDS,
      Loop_run_in_executor_doc},
@@ -790,7 +807,7 @@ loop_type_register(PyObject *module, struct state *st)
     };
     PyObject *events = PyImport_ImportModule("asyncio.selector_events");
     PyObject *native = events == NULL ? NULL : PyObject_GetAttrString(events, "BaseSelectorEventLoop");
-    int rc = native == NULL || state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true) < 0
+    int rc = native == NULL || state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true, SECTION_SELF) < 0
                      || function_wrap_methods(module, st, st->Loop_type, native, coroutine_functions) < 0
                  ? -1
                  : 0;

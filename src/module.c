@@ -28,13 +28,20 @@ static PyObject *
 module_after_fork(PyObject *module, PyObject *Py_UNUSED(none))
 {
     struct state *st = state_of_module(module);
-    for (Loop *loop = st->running; loop != NULL;) {
+    for (Loop *loop = LOOPS_RUNNING(st); loop != NULL;) {
         Loop *next = loop->running_next;
         loop_leave_task(loop);
         loop->running_next = NULL;
         loop = next;
     }
-    st->running = NULL;
+    LOOPS_RUNNING(st) = NULL;
+#if COMPAT_FREE_THREADED
+    st->lists = (PyMutex){0};
+    for (Loop *loop = st->loops; loop != NULL; loop = loop->loops_next) {
+        section_after_fork((PyObject *)loop);
+        loop->inbox.mutex = (PyMutex){0};
+    }
+#endif
     Py_RETURN_NONE;
 }
 
@@ -54,7 +61,7 @@ static PyObject *
 module_before_fork(PyObject *module, PyObject *Py_UNUSED(none))
 {
     int rc = 0;
-    for (Loop *loop = module_own_thread(state_of_module(module)->running), *next; rc == 0 && loop != NULL;
+    for (Loop *loop = module_own_thread(LOOPS_RUNNING(state_of_module(module))), *next; rc == 0 && loop != NULL;
          loop = next) {
         next = module_own_thread(loop->running_next); /* it stays in the list: it is running, further out */
         Py_INCREF(loop);
@@ -99,11 +106,28 @@ module_register_at_fork(PyObject *module)
     return done == NULL ? -1 : 0;
 }
 
+/* A free-threaded Python that we do not know without its GIL has turned it on for us, unless somebody forbade that. */
+static int
+module_check_gil(void)
+{
+    if (!COMPAT_NEEDS_GIL) {
+        return 0;
+    }
+    PyObject *sys = PyImport_ImportModule("sys"),
+             *is_on = sys == NULL ? NULL : PyObject_CallMethod(sys, "_is_gil_enabled", NULL);
+    if (is_on == Py_False) {
+        PyErr_SetString(PyExc_ImportError, "asyncloop without the GIL needs Python 3.14 or newer");
+    }
+    Py_XDECREF(sys);
+    Py_XDECREF(is_on);
+    return is_on != Py_True ? -1 : 0;
+}
+
 static int
 module_exec(PyObject *module)
 {
     struct state *st = state_of_module(module);
-    if (state_init(st) < 0 || aiobridge_init(st) < 0) {
+    if (module_check_gil() < 0 || section_register() < 0 || state_init(st) < 0 || aiobridge_init(st) < 0) {
         return -1;
     }
     if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0

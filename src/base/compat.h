@@ -70,6 +70,16 @@
 #define COMPAT_CORO_STATE COMPAT_AT_LEAST(3, 15)              /* coroutine.cr_state */
 #define COMPAT_PER_INTERPRETER_GIL COMPAT_AT_LEAST(3, 12)
 
+/* Without the GIL: what guards the objects then is in core/section.h, which needs sections of mutexes that 3.14
+ * brought. An older free-threaded build runs us with the GIL, or not at all (module.c). */
+#ifdef Py_GIL_DISABLED
+#  define COMPAT_FREE_THREADED COMPAT_AT_LEAST(3, 14)
+#  define COMPAT_NEEDS_GIL (!COMPAT_AT_LEAST(3, 14))
+#else
+#  define COMPAT_FREE_THREADED 0
+#  define COMPAT_NEEDS_GIL 0
+#endif
+
 #ifndef Py_TPFLAGS_IMMUTABLETYPE
 #  define Py_TPFLAGS_IMMUTABLETYPE 0
 #endif

@@ -321,7 +321,7 @@ aiobridge_find_running(struct state *st)
 {
     PyObject *raised = compat_take_raised();
     PyObject *running = PyObject_CallNoArgs(st->native_running_loop);
-    Loop *loop = st->running;
+    Loop *loop = LOOPS_RUNNING(st);
     while (loop != NULL && (PyObject *)loop != running) {
         loop = loop->running_next;
     }

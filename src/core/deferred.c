@@ -151,5 +151,5 @@ static PyType_Spec Deferred_spec = {
 static int
 deferred_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->Deferred_type, &Deferred_spec, NULL, false);
+    return state_add_type(module, &st->Deferred_type, &Deferred_spec, NULL, false, SECTION_AT(Deferred, loop));
 }

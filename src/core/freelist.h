@@ -4,12 +4,55 @@
  * field. Rules: only exact types; never an object whose tp_finalize has run (the collector's mark survives); the caller
  * has cleared every field. dealloc: PyObject_GC_UnTrack, clear the fields, then freelist_free; freelist_push frees the
  * memory itself when the list is full. new:     freelist_pop, or NULL: allocate. A popped object has refcount 1 and its
- * type set, fields are garbage; track it when set up. */
+ * type set, fields are garbage; track it when set up.
+ *
+ * Without a GIL a thread has the lists of the loop that it runs, and none otherwise.  The link is in the first word
+ * then, which nobody reads in an object without references, and the dead keep their types. */
 #ifndef ASYNCLOOP_CORE_FREELIST_H
 #define ASYNCLOOP_CORE_FREELIST_H
 
-#include "core/state.h"
+#include "core/section.h"
 
+/* The list of that index for who makes or ends an object now; NULL: there is none. */
+static inline struct freelist *
+freelist_of(struct state *st, int index)
+{
+#if COMPAT_FREE_THREADED
+    return LIKELY(section_here.st == st) ? &section_here.freelists[index] : NULL;
+#else
+    return &st->freelists[index];
+#endif
+}
+
+#if COMPAT_FREE_THREADED
+static inline PyObject *
+freelist_pop(struct freelist *list, PyTypeObject *Py_UNUSED(type))
+{
+    PyObject *object = list == NULL ? NULL : list->head;
+    if (object == NULL) {
+        return NULL;
+    }
+    memcpy(&list->head, object, sizeof list->head);
+    list->n--;
+    _Py_NewReference(object);
+    return object;
+}
+
+/* Takes the dead object. */
+static inline void
+freelist_push(struct freelist *list, PyObject *object)
+{
+    if (LIKELY(list != NULL && list->n < FREELIST_MAX)) {
+        memcpy(object, &list->head, sizeof list->head);
+        list->head = object;
+        list->n++;
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+#else
 static inline PyObject *
 freelist_pop(struct freelist *list, PyTypeObject *type)
 {
@@ -37,6 +80,7 @@ freelist_push(struct freelist *list, PyObject *object)
     }
     Py_DECREF(type);
 }
+#endif
 
 /* The end of a dealloc of a cleared object: into its list, or to its type's tp_free where list is NULL, or where it
  * came back to life once. */
@@ -60,7 +104,7 @@ freelist_of_dying(PyObject *object, destructor dealloc, int index)
 {
     PyTypeObject *type = Py_TYPE(object);
     PyObject *module = type->tp_dealloc == dealloc ? ((PyHeapTypeObject *)type)->ht_module : NULL;
-    return module == NULL ? NULL : &((struct state *)PyModule_GetState(module))->freelists[index];
+    return module == NULL ? NULL : freelist_of(PyModule_GetState(module), index);
 }
 
 /* Does this die when our reference to it goes, and is it something that can hold others?  Then the dealloc needs the

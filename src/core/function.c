@@ -468,5 +468,5 @@ function_register(PyObject *module, struct state *st)
     if ((st->native_codes = PyDict_New()) == NULL) {
         return -1;
     }
-    return state_add_type(module, &st->Function_type, &Function_spec, NULL, false);
+    return state_add_type(module, &st->Function_type, &Function_spec, NULL, false, SECTION_NOBODY);
 }

@@ -3,6 +3,7 @@
 
 #include "core/context.h"
 #include "core/freelist.h"
+#include "core/inbox.h"
 
 enum {
     HANDLE_CANCELLED = 1 << 0,
@@ -55,7 +56,7 @@ handle_freelist(struct state *st, bool is_timer, Py_ssize_t n_slots)
 {
     return n_slots > HANDLE_FREELIST_SLOTS
                ? NULL
-               : &st->freelists[(is_timer ? FREELIST_TIMER_0 : FREELIST_HANDLE_0) + n_slots];
+               : freelist_of(st, (is_timer ? FREELIST_TIMER_0 : FREELIST_HANDLE_0) + n_slots);
 }
 
 static COLD PyObject *
@@ -137,7 +138,7 @@ handle_call_soon(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize
 {
     Handle *h = handle_alloc(loop, 0, NULL, callback, args, n_args, context);
     if (h != NULL) {
-        if (LIKELY(loop->thread_id != 0)) {
+        if (LIKELY(loop->thread_id != 0) && SECTION_HOLDS(loop)) {
             h->flags |= HANDLE_UNTRACKED;
         }
         else {
@@ -150,9 +151,35 @@ handle_call_soon(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize
     return (PyObject *)h;
 }
 
+#if COMPAT_FREE_THREADED
+/* From a thread that is not in the loop's section: by the inbox, without waiting for what the loop does now. */
+static PyObject *
+handle_send(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+{
+    Handle *h = handle_alloc(loop, 0, NULL, callback, args, n_args, context);
+    if (h == NULL) {
+        return NULL;
+    }
+    h->flags |= COMPAT_THREADSAFE_HANDLE ? HANDLE_THREADSAFE : 0;
+    PyObject_GC_Track(h);
+    if (inbox_push(loop, handle_run, (PyObject *)h, NULL) < 0) {
+        Py_DECREF(h);
+        return NULL;
+    }
+    loop_wake(loop);
+    loop_hold_back_pusher(loop);
+    return (PyObject *)h;
+}
+#endif
+
 static PyObject *
 handle_call_soon_threadsafe(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
+#if COMPAT_FREE_THREADED
+    if (!SECTION_HOLDS(loop)) {
+        return handle_send(loop, callback, args, n_args, context);
+    }
+#endif
     PyObject *h = handle_call_soon(loop, callback, args, n_args, context);
     if (h != NULL) {
         ((Handle *)h)->flags |= COMPAT_THREADSAFE_HANDLE ? HANDLE_THREADSAFE : 0;
@@ -805,7 +832,8 @@ handle_register(PyObject *module, struct state *st)
     if ((st->kw_debug = PyTuple_Pack(1, st->str.debug)) == NULL) {
         return -1;
     }
-    return state_add_type(module, &st->Handle_type, &Handle_spec, NULL, true) < 0
+    return state_add_type(module, &st->Handle_type, &Handle_spec, NULL, true, SECTION_AT(Handle, loop)) < 0
                ? -1
-               : state_add_type(module, &st->TimerHandle_type, &TimerHandle_spec, st->Handle_type, true);
+               : state_add_type(module, &st->TimerHandle_type, &TimerHandle_spec, st->Handle_type, true,
+                                SECTION_AT(Handle, loop));
 }

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/context.h"
 #include "core/handle.h"
+#include "core/inbox.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/signals.h"
@@ -79,6 +80,9 @@ static inline int
 loop_ready_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
 {
     struct ring *ring = &loop->ready;
+    if (UNLIKELY(!SECTION_HOLDS(loop))) {
+        return inbox_push(loop, run, self, arg);
+    }
     if (UNLIKELY(ring->n == ring->capacity) && ring_grow(ring) < 0) {
         return -1;
     }
@@ -91,9 +95,8 @@ loop_ready_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
 static inline void
 loop_wake(Loop *loop)
 {
-    if (loop->asleep) {
-        loop->asleep = false;
-        wakeup_signal(loop->wakeup_fd);
+    if (INBOX_ASLEEP(loop)) {
+        inbox_wake(loop);
     }
 }
 
@@ -113,7 +116,8 @@ loop_rest_pusher(Loop *loop)
 static inline void
 loop_hold_back_pusher(Loop *loop)
 {
-    if (UNLIKELY(loop->ready.n >= LOOP_CROWD && loop->ready.n % LOOP_PUSHES_PER_REST == 0)) {
+    uint32_t n = INBOX_CROWD(loop);
+    if (UNLIKELY(n >= LOOP_CROWD && n % LOOP_PUSHES_PER_REST == 0)) {
         loop_rest_pusher(loop);
     }
 }
@@ -155,6 +159,7 @@ loop_timer_owner_borrowed(Loop *loop, struct timer *t)
 static int
 loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when)
 {
+    SECTION_CHECK(loop);
     if (timers_push(&loop->timers, t, when) < 0) { /* the heap could not grow */
         PyErr_NoMemory();
         return -1;
@@ -166,6 +171,7 @@ loop_timer_push(Loop *loop, struct timer *t, PyObject *owner, double when)
 static void
 loop_timer_remove(Loop *loop, struct timer *t, PyObject *owner)
 {
+    SECTION_CHECK(loop);
     timers_remove(&loop->timers, t);
     Py_DECREF(owner);
 }
@@ -179,6 +185,7 @@ loop_push_due_timers(Loop *loop)
         return -1;
     }
     now += LOOP_CLOCK_RESOLUTION;
+    SECTION_CHECK(loop);
     for (;;) {
         if (UNLIKELY(loop->ready.n == loop->ready.capacity) && ring_grow(&loop->ready) < 0) {
             return -1; /* before a timer is taken out: it must not get lost */
@@ -210,7 +217,7 @@ loop_clear_timers(Loop *loop)
 static inline void
 loop_leave_task(Loop *loop)
 {
-    if (loop->published_task != NULL && LIKELY(!loop->stepping)) {
+    if (loop->published_task != NULL && LIKELY(!loop->stepping) && LIKELY(LOOP_IS_HERE(loop))) {
         aiobridge_unpublish(loop);
     }
 }
@@ -218,7 +225,7 @@ loop_leave_task(Loop *loop)
 static inline bool
 loop_has_leftover(struct state *st)
 {
-    Loop *loop = st->running;
+    Loop *loop = LOOPS_RUNNING(st);
     return loop != NULL && (UNLIKELY(loop->running_next != NULL) || (loop->published_task != NULL && !loop->stepping));
 }
 
@@ -351,7 +358,7 @@ loop_poll(Loop *loop)
         timeout_s = 0;
     }
     int n;
-    loop->asleep = timeout_s != 0;
+    inbox_fall_asleep(loop, &timeout_s);
     Py_BEGIN_ALLOW_THREADS
     n = poller_wait(&loop->poller, timeout_s);
     Py_END_ALLOW_THREADS
@@ -510,7 +517,11 @@ loop_flush_in_pass(Loop *loop, bool is_last)
 static int
 loop_run_ready(Loop *loop)
 {
+    if (inbox_take(loop) < 0) {
+        return -1;
+    }
     for (uint32_t n = loop->ready.n; n > 0 && loop->ready.n > 0; n--) {
+        SECTION_CHECK(loop);
         struct ready e = ring_pop(&loop->ready);
         int rc = LIKELY(!loop->debug) ? e.run(loop, e.self, e.arg) : loop_run_entry_timed(loop, &e);
         if (loop_flush_in_pass(loop, rc < 0 || n == 1 || loop->ready.n == 0) < 0) {
@@ -525,6 +536,7 @@ loop_run_ready(Loop *loop)
             return -1;
         }
         INVARIANT(!PyErr_Occurred());
+        inbox_let_in(loop);
     }
     return 0;
 }
@@ -532,7 +544,7 @@ loop_run_ready(Loop *loop)
 static inline int
 loop_pass(Loop *loop)
 {
-    if (loop_hear(loop) < 0) {
+    if (inbox_take(loop) < 0 || loop_hear(loop) < 0) {
         return -1;
     }
     if (loop->timers.n > 0 && loop_push_due_timers(loop) < 0) {
@@ -559,14 +571,14 @@ static inline Loop *
 loop_running_borrowed(struct state *st)
 {
     uint64_t mark = aiobridge_running_mark(st);
-    Loop *loop = st->running;
+    Loop *loop = LOOPS_RUNNING(st);
     while (loop != NULL && loop->running_mark != mark) {
         loop = loop->running_next;
     }
     if (LIKELY(loop != NULL && aiobridge_names_are_known(st))) {
         return loop;
     }
-    return st->running != NULL && mark != AIOBRIDGE_NO_LOOP ? loop_running_look(st) : NULL;
+    return LOOPS_RUNNING(st) != NULL && mark != AIOBRIDGE_NO_LOOP ? loop_running_look(st) : NULL;
 }
 
 static inline int
@@ -682,7 +694,7 @@ loop_finish(Loop *loop)
         PyErr_WriteUnraisable((PyObject *)loop);
     }
     loop_leave_task(loop);
-    for (Loop **link = &st->running; *link != NULL; link = &(*link)->running_next) {
+    for (Loop **link = &LOOPS_RUNNING(st); *link != NULL; link = &(*link)->running_next) {
         if (*link == loop) {
             *link = loop->running_next;
             break;
@@ -722,8 +734,8 @@ loop_start(Loop *loop)
     loop->thread_id = PyThread_get_thread_ident();
     loop->passes_to_yield = 0; /* the first pass polls */
     loop->running_mark = AIOBRIDGE_NOT_NOTED;
-    loop->running_next = loop->st->running;
-    loop->st->running = loop;
+    loop->running_next = LOOPS_RUNNING(loop->st);
+    LOOPS_RUNNING(loop->st) = loop;
     if (loop_set_origin_tracking(loop, loop->debug) < 0 || loop_install_asyncgen_hooks(loop) < 0
         || aiobridge_set_running(loop->st, (PyObject *)loop) < 0) {
         loop_finish(loop);
@@ -735,6 +747,10 @@ loop_start(Loop *loop)
 static int
 loop_run_forever(Loop *loop)
 {
+    if (COMPAT_FREE_THREADED && loop->state == LOOP_RUNNING) { /* it would be waited for */
+        return loop_check_running(loop);
+    }
+    SECTION_RUN(loop, loop->st, loop->freelists);
     if (loop_start(loop) < 0) {
         return -1;
     }
@@ -770,12 +786,15 @@ loop_init(Loop *loop, struct state *st)
     if (ring_grow(&loop->ready) < 0) {
         return -1;
     }
+    SECTION_LISTED(loop);
+    SECTION_TAKE(&st->lists);
     loop->loops_next = st->loops;
     loop->loops_prev_next = &st->loops;
     if (st->loops != NULL) {
         st->loops->loops_prev_next = &loop->loops_next;
     }
     st->loops = loop;
+    SECTION_GIVE(&st->lists);
     return 0;
 }
 
@@ -795,15 +814,13 @@ loop_free_read_buffer(char *buffer)
 static void
 loop_release(Loop *loop)
 {
+    inbox_close(loop);
     ring_clear(&loop->ready);
     loop_clear_timers(loop);
     watch_clear(loop);
     signals_close(loop);
     poller_close(&loop->poller);
-    if (loop->wakeup_fd >= 0) {
-        close(loop->wakeup_fd);
-        loop->wakeup_fd = -1;
-    }
+    inbox_close_wakeup(loop);
     loop_free_read_buffer(loop->read_buffer);
     loop->read_buffer = NULL;
     Py_CLEAR(loop->spare_context);
@@ -867,6 +884,8 @@ loop_fini(Loop *loop)
     }
     PyMem_Free(loop->ready.entries);
     loop->ready = (struct ring){0};
+    inbox_free(loop);
+    SECTION_TAKE(&loop->st->lists);
     if (loop->loops_prev_next != NULL) {
         *loop->loops_prev_next = loop->loops_next;
         if (loop->loops_next != NULL) {
@@ -874,4 +893,5 @@ loop_fini(Loop *loop)
         }
         loop->loops_prev_next = NULL;
     }
+    SECTION_GIVE(&loop->st->lists);
 }

@@ -10,11 +10,12 @@
  * coroutine step of ours begins with loop_leave_task.
  *
  * Threads: everything here belongs to the loop's thread, but the GIL guards the ring: another thread may push, and then
- * calls loop_wake. */
+ * calls loop_wake.  Without one the loop's section guards all of it (core/section.h), and what another thread pushes
+ * goes to the inbox (core/inbox.h). */
 #ifndef ASYNCLOOP_CORE_LOOP_H
 #define ASYNCLOOP_CORE_LOOP_H
 
-#include "core/state.h"
+#include "core/section.h"
 #include "plain/gate.h"
 #include "plain/poller.h"
 #include "plain/timers.h"
@@ -75,6 +76,17 @@ struct flush_list {
     uint8_t hasty; /* entries left that send what they wrote at once, as a slow callback ran before them */
 };
 
+#if COMPAT_FREE_THREADED
+struct inbox {
+    PyMutex mutex;
+    bool is_closed;
+    struct ring ring;
+};
+#  define LOOPS_RUNNING(st) section_here.running
+#else
+#  define LOOPS_RUNNING(st) ((st)->running)
+#endif
+
 typedef struct Loop {
     PyObject_HEAD
     struct state *st;
@@ -129,6 +141,10 @@ typedef struct Loop {
     } noticed;
     uint64_t running_mark; /* while it is this, the loop is asyncio's running one (core/aiobridge.h) */
     struct Loop *loops_next, **loops_prev_next;
+#if COMPAT_FREE_THREADED
+    struct inbox inbox; /* what other threads have pushed */
+    struct freelist freelists[FREELIST_COUNT]; /* of the thread that runs it */
+#endif
 } Loop;
 
 static inline bool loop_is_own(struct state *st, PyObject *object); /* one of our Loops, subclasses included */

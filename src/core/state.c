@@ -1,6 +1,8 @@
 /* core/state.c -- making, visiting and clearing the module's state: one list of fields for all three (core/state.h). */
 #include "core/state.h"
 
+#include "core/guard.h"
+
 static inline struct state *
 state_of_module(PyObject *module)
 {
@@ -15,11 +17,30 @@ state_of(PyObject *self)
     return PyModule_GetState(module);
 }
 
-static int
-state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base, bool is_public)
+static inline void
+state_set_once(PyObject **slot, PyObject *object)
 {
-    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+#if COMPAT_FREE_THREADED
+    PyObject *unset = NULL;
+    if (!__atomic_compare_exchange_n(slot, &unset, Py_NewRef(object), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+        Py_DECREF(object);
+    }
+#else
     if (*slot == NULL) {
+        *slot = Py_NewRef(object);
+    }
+#endif
+}
+
+static int
+state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base, bool is_public,
+               struct section_home home)
+{
+    if (guard_spec(spec, home) < 0) {
+        return -1;
+    }
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    if (*slot == NULL || guard_members(*slot, spec, home) < 0) {
         return -1;
     }
     return is_public ? PyModule_AddType(module, *slot) : 0;

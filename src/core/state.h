@@ -4,7 +4,8 @@
  * Reached through the object at hand: a Loop carries it (loop->st); from any other object of ours state_of(self). There
  * is no writable static. Each layer lists what it keeps here in its own state_list.h, which includes nothing; this file
  * joins the lists, and is the only one that may look up. Ownership: the module object owns the state; the state owns
- * every reference in it.  Thread: under the GIL of its interpreter. */
+ * every reference in it.  Thread: under the GIL of its interpreter; without one what is written after the import has
+ * its own rules, said with it. */
 #ifndef ASYNCLOOP_CORE_STATE_H
 #define ASYNCLOOP_CORE_STATE_H
 
@@ -148,6 +149,9 @@ struct state {
 #undef DECLARE
     struct Loop *running; /* own loops inside run_forever, linked by running_next; borrowed */
     struct Loop *loops; /* every live loop, linked by loops_next; borrowed */
+#if COMPAT_FREE_THREADED
+    PyMutex lists; /* of loops, and of foreign_tasks; each thread has its own of those that run (core/section.h) */
+#endif
     struct { /* tasks whose loop is not ours; linked as in Loop.tasks */
         struct task_link *first;
     } foreign_tasks;
@@ -173,14 +177,34 @@ struct task_link {
     struct task_link *next, **prev_next;
 };
 
+/* Where an object of ours says to whom it belongs (core/section.h). first: the offset of the field that points at its
+ * loop, or at an object of ours in which second is the offset of such a field; or one of SECTION_HOME_. */
+struct section_home {
+    int16_t first, second;
+};
+enum {
+    SECTION_HOME_SELF = -1 /* itself */,
+    SECTION_HOME_RUNNING = -2 /* this thread's loop */,
+    SECTION_HOME_NOBODY = -3
+};
+#define SECTION_AT(type, loop) ((struct section_home){offsetof(type, loop), -1})
+#define SECTION_VIA(type, field, other, loop) ((struct section_home){offsetof(type, field), offsetof(other, loop)})
+#define SECTION_SELF ((struct section_home){SECTION_HOME_SELF, -1})
+#define SECTION_RUNNING ((struct section_home){SECTION_HOME_RUNNING, -1})
+#define SECTION_NOBODY ((struct section_home){SECTION_HOME_NOBODY, -1}) /* safe as it is */
+
 static struct PyModuleDef asyncloop_module;
 
 static inline struct state *state_of_module(PyObject *module);
 /* The state behind an object whose type, or a base of it, is ours. */
 static inline struct state *state_of(PyObject *self);
 
-/* Make a type from its spec and store it in *slot; register it in the module under its short name when public. */
-static int state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base,
-                          bool is_public) MUST_CHECK;
+/* *slot is a new reference to the object, unless it is set already, perhaps by another thread. */
+static inline void state_set_once(PyObject **slot, PyObject *object);
+
+/* Make a type from its spec and store it in *slot; register it in the module under its short name when public.  home:
+ * who its objects belong to. */
+static int state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base, bool is_public,
+                          struct section_home home) MUST_CHECK;
 
 #endif

@@ -199,8 +199,8 @@ twin_register(PyObject *module, struct state *st)
         PyErr_SetString(PyExc_ImportError, "typing.Protocol's metaclass is not what asyncloop knows");
         goto end;
     }
-    if (state_add_type(module, &st->Twin_type, &Twin_spec, base, true) < 0 || twin_take_new(st, abc_meta) < 0
-        || (st->abc_init = PyObject_GetAttrString(abc, "_abc_init")) == NULL
+    if (state_add_type(module, &st->Twin_type, &Twin_spec, base, true, SECTION_NOBODY) < 0
+        || twin_take_new(st, abc_meta) < 0 || (st->abc_init = PyObject_GetAttrString(abc, "_abc_init")) == NULL
         || (st->abc_instancecheck = PyObject_GetAttrString(abc, "_abc_instancecheck")) == NULL
         || (st->abc_subclasscheck = PyObject_GetAttrString(abc, "_abc_subclasscheck")) == NULL) {
         goto end;

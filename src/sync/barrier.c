@@ -543,7 +543,7 @@ barrier_register(PyObject *module, struct state *st)
 {
     if (barrier_find_states(st) < 0
         || future_import(&st->BrokenBarrierError, "asyncio.exceptions", "BrokenBarrierError") < 0
-        || state_add_type(module, &st->Barrier_type, &Barrier_spec, NULL, true) < 0
+        || state_add_type(module, &st->Barrier_type, &Barrier_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Barrier_type, barrier_functions) < 0) {
         return -1;
     }

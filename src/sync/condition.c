@@ -619,7 +619,8 @@ condition_ask_asyncio(struct state *st)
 static int
 condition_register(PyObject *module, struct state *st)
 {
-    if (condition_ask_asyncio(st) < 0 || state_add_type(module, &st->Condition_type, &Condition_spec, NULL, true) < 0
+    if (condition_ask_asyncio(st) < 0
+        || state_add_type(module, &st->Condition_type, &Condition_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Condition_type, condition_functions) < 0) {
         return -1;
     }

@@ -185,7 +185,7 @@ static PyType_Spec Event_spec = {
 static int
 event_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->Event_type, &Event_spec, NULL, true) < 0
+    if (state_add_type(module, &st->Event_type, &Event_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Event_type, event_functions) < 0) {
         return -1;
     }

@@ -275,7 +275,7 @@ static PyType_Spec Lock_spec = {
 static int
 lock_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->Lock_type, &Lock_spec, NULL, true) < 0
+    if (state_add_type(module, &st->Lock_type, &Lock_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Lock_type, lock_functions) < 0) {
         return -1;
     }

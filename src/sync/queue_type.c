@@ -492,10 +492,13 @@ queue_register(PyObject *module, struct state *st)
         || (COMPAT_QUEUE_SHUTDOWN && future_import(&st->QueueShutDown, "asyncio.queues", "QueueShutDown") < 0)) {
         return -1;
     }
-    if (state_add_type(module, &st->Queue_type, &Queue_spec, NULL, true) < 0
+    if (state_add_type(module, &st->Queue_type, &Queue_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Queue_type, queue_functions) < 0
-        || state_add_type(module, &st->PriorityQueue_type, &PriorityQueue_spec, st->Queue_type, true) < 0
-        || state_add_type(module, &st->LifoQueue_type, &LifoQueue_spec, st->Queue_type, true) < 0) {
+        || state_add_type(module, &st->PriorityQueue_type, &PriorityQueue_spec, st->Queue_type, true,
+                          SECTION_AT(Bound, loop))
+               < 0
+        || state_add_type(module, &st->LifoQueue_type, &LifoQueue_spec, st->Queue_type, true, SECTION_AT(Bound, loop))
+               < 0) {
         return -1;
     }
     return twin_adopt(st, st->Queue_type, TWIN_SYNC, "asyncio.queues", "Queue") < 0

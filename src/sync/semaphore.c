@@ -485,9 +485,12 @@ semaphore_ask_asyncio(struct state *st)
 static int
 semaphore_register(PyObject *module, struct state *st)
 {
-    if (semaphore_ask_asyncio(st) < 0 || state_add_type(module, &st->Semaphore_type, &Semaphore_spec, NULL, true) < 0
+    if (semaphore_ask_asyncio(st) < 0
+        || state_add_type(module, &st->Semaphore_type, &Semaphore_spec, NULL, true, SECTION_AT(Bound, loop)) < 0
         || coro_function_add_to_type(module, st, st->Semaphore_type, semaphore_functions) < 0
-        || state_add_type(module, &st->BoundedSemaphore_type, &BoundedSemaphore_spec, st->Semaphore_type, true) < 0) {
+        || state_add_type(module, &st->BoundedSemaphore_type, &BoundedSemaphore_spec, st->Semaphore_type, true,
+                          SECTION_AT(Bound, loop))
+               < 0) {
         return -1;
     }
     return twin_adopt(st, st->Semaphore_type, TWIN_SYNC, "asyncio.locks", "Semaphore") < 0

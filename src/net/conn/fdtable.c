@@ -1,9 +1,19 @@
 /* net/conn/fdtable.c -- the table, which lives in a capsule of the module's state. */
 #include "net/conn/fdtable.h"
 
+#include "core/section.h"
+
+struct fdtable_entry {
+    struct Transport *transport;
+    struct Loop *loop;
+};
+
 struct fdtable {
-    struct Transport **entries;
+    struct fdtable_entry *entries;
     uint32_t n;
+#if COMPAT_FREE_THREADED
+    PyMutex mutex;
+#endif
 };
 
 static void
@@ -38,18 +48,14 @@ fdtable_of(struct state *st)
 }
 
 static void
-fdtable_set(struct state *st, int fd, struct Transport *t)
+fdtable_put(struct fdtable *table, int fd, struct fdtable_entry entry)
 {
-    struct fdtable *table = fdtable_of(st);
-    if (table == NULL || fd < 0) {
-        return;
-    }
     if ((uint32_t)fd >= table->n) {
         uint32_t n = table->n == 0 ? 64 : table->n;
         while (n <= (uint32_t)fd) {
             n *= 2;
         }
-        struct Transport **entries = PyMem_Realloc(table->entries, n * sizeof(*entries));
+        struct fdtable_entry *entries = PyMem_Realloc(table->entries, n * sizeof(*entries));
         if (entries == NULL) {
             return;
         }
@@ -57,21 +63,46 @@ fdtable_set(struct state *st, int fd, struct Transport *t)
         table->entries = entries;
         table->n = n;
     }
-    table->entries[fd] = t;
+    table->entries[fd] = entry;
+}
+
+static void
+fdtable_set(struct state *st, int fd, struct Transport *t, struct Loop *loop)
+{
+    struct fdtable *table = fdtable_of(st);
+    if (table != NULL && fd >= 0) {
+        SECTION_TAKE(&table->mutex);
+        fdtable_put(table, fd, (struct fdtable_entry){t, loop});
+        SECTION_GIVE(&table->mutex);
+    }
 }
 
 static void
 fdtable_unset(struct state *st, int fd, struct Transport *t)
 {
     struct fdtable *table = fdtable_of(st);
-    if (table != NULL && fd >= 0 && (uint32_t)fd < table->n && table->entries[fd] == t) {
-        table->entries[fd] = NULL;
+    if (table == NULL) {
+        return;
     }
+    SECTION_TAKE(&table->mutex);
+    if (fd >= 0 && (uint32_t)fd < table->n && table->entries[fd].transport == t) {
+        table->entries[fd] = (struct fdtable_entry){NULL, NULL};
+    }
+    SECTION_GIVE(&table->mutex);
 }
 
 static struct Transport *
-fdtable_get_borrowed(struct state *st, int fd)
+fdtable_get_borrowed(struct state *st, int fd, const struct Loop *loop)
 {
     struct fdtable *table = fdtable_of(st);
-    return table != NULL && fd >= 0 && (uint32_t)fd < table->n ? table->entries[fd] : NULL;
+    struct Transport *t = NULL;
+    if (table == NULL) {
+        return NULL;
+    }
+    SECTION_TAKE(&table->mutex);
+    if (fd >= 0 && (uint32_t)fd < table->n && table->entries[fd].loop == loop) {
+        t = table->entries[fd].transport;
+    }
+    SECTION_GIVE(&table->mutex);
+    return t;
 }

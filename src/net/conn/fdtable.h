@@ -11,8 +11,9 @@
 struct Transport;
 
 static int fdtable_register(struct state *st) MUST_CHECK;
-static void fdtable_set(struct state *st, int fd, struct Transport *t);
+static void fdtable_set(struct state *st, int fd, struct Transport *t, struct Loop *loop);
 static void fdtable_unset(struct state *st, int fd, struct Transport *t);
-static struct Transport *fdtable_get_borrowed(struct state *st, int fd);
+/* The transport of this loop that uses it, or NULL. */
+static struct Transport *fdtable_get_borrowed(struct state *st, int fd, const struct Loop *loop);
 
 #endif

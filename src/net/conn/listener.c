@@ -353,5 +353,5 @@ listener_register(PyObject *module, struct state *st)
 {
     st->timer_kinds[TIMER_KIND_LISTENER].on_due = listener_on_retry;
     st->timer_kinds[TIMER_KIND_LISTENER].offset = offsetof(Listener, timer);
-    return state_add_type(module, &st->Listener_type, &Listener_spec, NULL, false);
+    return state_add_type(module, &st->Listener_type, &Listener_spec, NULL, false, SECTION_RUNNING);
 }

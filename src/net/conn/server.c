@@ -6,6 +6,7 @@ static void
 server_attach(Server *s, Transport *t)
 {
     INVARIANT(t->server == NULL);
+    SECTION_ENTER(s);
     t->server = (Server *)Py_NewRef((PyObject *)s);
     t->clients_next = s->clients;
     t->clients_prev_next = &s->clients;
@@ -33,6 +34,7 @@ server_detach(Transport *t)
     if (s == NULL) {
         return;
     }
+    SECTION_ENTER(s);
     t->server = NULL;
     *t->clients_prev_next = t->clients_next;
     if (t->clients_next != NULL) {
@@ -151,5 +153,5 @@ static PyType_Spec Server_spec = {
 static int
 server_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->Server_type, &Server_spec, NULL, true);
+    return state_add_type(module, &st->Server_type, &Server_spec, NULL, true, SECTION_SELF);
 }

@@ -69,7 +69,7 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     }
     t->sock = Py_XNewRef(sock);
     t->fd = fd;
-    fdtable_set(st, fd, t);
+    fdtable_set(st, fd, t, t->loop);
     return t;
 }
 
@@ -135,9 +135,9 @@ transport_check_fd(Transport *t)
 static PyObject *
 transport_of_fd_borrowed(Loop *loop, int fd)
 {
-    Transport *t = fdtable_get_borrowed(loop->st, fd);
+    Transport *t = fdtable_get_borrowed(loop->st, fd, loop);
     /* during a sendfile the descriptor belongs to who sends, as in asyncio */
-    if (t == NULL || t->loop != loop || t->closing || t->empty_waiter != NULL) {
+    if (t == NULL || t->closing || t->empty_waiter != NULL) {
         return NULL;
     }
     if (UNLIKELY(transport_check_fd(t) < 0)) { /* closed behind the transport: the number is somebody else's by now */

@@ -721,6 +721,7 @@ Transport_dealloc(PyObject *self)
     }
     Py_TRASHCAN_BEGIN(self, Transport_dealloc)
     if (t->loop != NULL) {
+        SECTION_ENTER(t->loop);
         transport_release(t);
     }
     Transport_clear(self);
@@ -754,5 +755,5 @@ static PyType_Spec Transport_spec = {
 static int
 transport_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->Transport_type, &Transport_spec, NULL, true);
+    return state_add_type(module, &st->Transport_type, &Transport_spec, NULL, true, SECTION_AT(Transport, loop));
 }

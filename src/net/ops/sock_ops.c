@@ -657,7 +657,7 @@ sock_op_free(SockOp *op)
     sock_op_finish(op);
     SockOp_clear((PyObject *)op);
     Loop *loop = op->loop;
-    freelist_push(&loop->st->freelists[FREELIST_SOCK_OP], (PyObject *)op);
+    freelist_push(freelist_of(loop->st, FREELIST_SOCK_OP), (PyObject *)op);
     Py_DECREF(loop);
 }
 
@@ -749,7 +749,7 @@ static PyType_Spec SockOp_spec = {
 static int
 sock_ops_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->SockOp_type, &SockOp_spec, NULL, false);
+    return state_add_type(module, &st->SockOp_type, &SockOp_spec, NULL, false, SECTION_AT(SockOp, loop));
 }
 
 /* Positional arguments and keywords into slots[0] (sock) to slots[n_max]. */
@@ -801,7 +801,7 @@ sock_op_new(PyObject *self, enum sock_op_kind kind, PyObject *const *args, Py_ss
     if (sock_op_parse(kind, args, n_args, names, slots) < 0) {
         return NULL;
     }
-    SockOp *op = (SockOp *)freelist_pop(&st->freelists[FREELIST_SOCK_OP], st->SockOp_type);
+    SockOp *op = (SockOp *)freelist_pop(freelist_of(st, FREELIST_SOCK_OP), st->SockOp_type);
     if (op == NULL && (op = PyObject_GC_New(SockOp, st->SockOp_type)) == NULL) {
         return NULL;
     }

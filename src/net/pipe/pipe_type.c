@@ -354,10 +354,12 @@ static PyType_Spec WritePipe_spec = {
 static int
 pipe_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->ReadPipeTransport_type, &ReadPipe_spec, NULL, true) < 0) {
+    if (state_add_type(module, &st->ReadPipeTransport_type, &ReadPipe_spec, NULL, true, SECTION_AT(Transport, loop))
+        < 0) {
         return -1;
     }
-    return state_add_type(module, &st->WritePipeTransport_type, &WritePipe_spec, NULL, true);
+    return state_add_type(module, &st->WritePipeTransport_type, &WritePipe_spec, NULL, true,
+                          SECTION_AT(Transport, loop));
 }
 
 /* ---- the loop's methods */

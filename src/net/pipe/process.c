@@ -193,5 +193,5 @@ static PyType_Spec ProcessWatch_spec = {
 static int
 process_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->ProcessWatch_type, &ProcessWatch_spec, NULL, false);
+    return state_add_type(module, &st->ProcessWatch_type, &ProcessWatch_spec, NULL, false, SECTION_SELF);
 }

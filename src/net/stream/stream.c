@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/ask.h"
+#include "core/guard.h"
 #include "net/stream/stream_protocol.h"
 #include "net/stream/stream_reader.h"
 #include "net/stream/stream_writer.h"
@@ -111,5 +112,5 @@ stream_register(PyObject *module, struct state *st)
     if (stream_reader_register(module, st) < 0 || stream_protocol_register(module, st) < 0) {
         return -1;
     }
-    return stream_writer_register(module, st) < 0 ? -1 : PyModule_AddFunctions(module, stream_functions);
+    return stream_writer_register(module, st) < 0 ? -1 : guard_add_functions(module, stream_functions);
 }

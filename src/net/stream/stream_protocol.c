@@ -842,8 +842,8 @@ stream_protocol_register(PyObject *module, struct state *st)
     if (future_import(&base, "asyncio.protocols", "Protocol") < 0) {
         return -1;
     }
-    int rc =
-        state_add_type(module, &st->StreamReaderProtocol_type, &StreamReaderProtocol_spec, (PyTypeObject *)base, true);
+    int rc = state_add_type(module, &st->StreamReaderProtocol_type, &StreamReaderProtocol_spec, (PyTypeObject *)base,
+                            true, SECTION_AT(StreamProtocol, loop));
     Py_DECREF(base);
     PyTypeObject *type = st->StreamReaderProtocol_type;
     if (rc < 0 || twin_adopt(st, type, TWIN_STREAMS, "asyncio.streams", "StreamReaderProtocol") < 0

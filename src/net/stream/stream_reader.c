@@ -561,7 +561,8 @@ stream_reader_register(PyObject *module, struct state *st)
     if ((st->stream_limit = PyLong_FromLong(STREAM_DEFAULT_LIMIT)) == NULL) {
         return -1;
     }
-    if (state_add_type(module, &st->StreamReader_type, &StreamReader_spec, NULL, true) < 0
+    if (state_add_type(module, &st->StreamReader_type, &StreamReader_spec, NULL, true, SECTION_AT(StreamReader, loop))
+            < 0
         || twin_adopt(st, st->StreamReader_type, TWIN_STREAMS, "asyncio.streams", "StreamReader") < 0
         || twin_add_copying(st, st->StreamReader_type, StreamReader_copied) < 0) {
         return -1;

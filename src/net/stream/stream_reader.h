@@ -15,8 +15,8 @@
 
 typedef struct {
     PyObject_HEAD
-    struct stream_buffer buffer;
     PyObject *loop;
+    struct stream_buffer buffer;
     PyObject *waiter, *exception, *transport; /* or NULL */
     PyObject *limit;
     PyObject *source_traceback; /* debug mode: where it was made; or NULL */

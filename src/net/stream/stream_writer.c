@@ -543,7 +543,8 @@ static PyType_Spec StreamWriter_spec = {
 static int
 stream_writer_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->StreamWriter_type, &StreamWriter_spec, NULL, true) < 0
+    if (state_add_type(module, &st->StreamWriter_type, &StreamWriter_spec, NULL, true, SECTION_AT(StreamWriter, loop))
+            < 0
         || twin_adopt(st, st->StreamWriter_type, TWIN_STREAMS, "asyncio.streams", "StreamWriter") < 0) {
         return -1;
     }

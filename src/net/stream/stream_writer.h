@@ -13,7 +13,7 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *transport, *protocol, *reader, *loop; /* reader may be NULL */
+    PyObject *loop, *transport, *protocol, *reader; /* reader may be NULL */
     PyObject *complete;
     PyObject *dict, *weakrefs;
 } StreamWriter;

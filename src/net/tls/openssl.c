@@ -181,6 +181,7 @@ openssl_load(struct state *st)
         PyMem_Free(o);
         return -1;
     }
-    Py_XSETREF(st->openssl, found);
+    state_set_once(&st->openssl, found); /* another thread may have been as fast */
+    Py_DECREF(found);
     return 0;
 }

@@ -459,5 +459,6 @@ static PyType_Spec TLSTransport_spec = {
 static int
 tls_transport_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->TLSTransport_type, &TLSTransport_spec, NULL, true);
+    return state_add_type(module, &st->TLSTransport_type, &TLSTransport_spec, NULL, true,
+                          SECTION_VIA(TLSTransport, tls, TLSProtocol, loop));
 }

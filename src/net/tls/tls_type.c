@@ -381,7 +381,8 @@ tls_register(PyObject *module, struct state *st)
     };
     st->timer_kinds[TIMER_KIND_TLS].on_due = tls_on_timer;
     st->timer_kinds[TIMER_KIND_TLS].offset = offsetof(TLSProtocol, timer);
-    if (state_add_type(module, &st->TLSProtocol_type, &TLSProtocol_spec, NULL, true) < 0) {
+    if (state_add_type(module, &st->TLSProtocol_type, &TLSProtocol_spec, NULL, true, SECTION_AT(TLSProtocol, loop))
+        < 0) {
         return -1;
     }
     protocol_register_sink(st, st->TLSProtocol_type, &sink);

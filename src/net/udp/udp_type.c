@@ -376,5 +376,6 @@ udp_register(PyObject *module, struct state *st)
     if (st->datagram_transport_class == NULL) {
         return -1;
     }
-    return state_add_type(module, &st->DatagramTransport_type, &DatagramTransport_spec, NULL, true);
+    return state_add_type(module, &st->DatagramTransport_type, &DatagramTransport_spec, NULL, true,
+                          SECTION_AT(Transport, loop));
 }

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/future/ensure.h"
 #include "task/future/future.h"
@@ -199,11 +200,9 @@ chain_copy_out(Chain *c, struct state *st)
 
 /* The concurrent one is done, from outside if it is cancelled. */
 static int
-chain_concurrent_done_out(Chain *c, struct state *st)
+chain_concurrent_done_out(Chain *c, struct state *st, PyObject *concurrent)
 {
-    PyObject *concurrent = Py_NewRef(c->concurrent);
     int is_cancelled = ask_method(concurrent, st->str.cancelled);
-    Py_DECREF(concurrent);
     if (is_cancelled <= 0 || c->future == NULL) {
         return is_cancelled < 0 ? -1 : 0;
     }
@@ -298,11 +297,13 @@ Chain_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     struct state *st = state_of(self);
     Py_ssize_t n_args = PyVectorcall_NARGS(nargsf);
     int rc = 0;
+    if (n_args == 1 && c->concurrent != NULL && args[0] == c->concurrent && c->loop != NULL) {
+        rc = c->direction == CHAIN_IN ? chain_concurrent_done_in(c, st) : chain_concurrent_done_out(c, st, args[0]);
+        return rc < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    SECTION_ENTER(c->loop);
     if (n_args == 0 && c->coro != NULL) {
         rc = chain_start(c, st);
-    }
-    else if (n_args == 1 && c->concurrent != NULL && args[0] == c->concurrent && c->loop != NULL) {
-        rc = c->direction == CHAIN_IN ? chain_concurrent_done_in(c, st) : chain_concurrent_done_out(c, st);
     }
     else if (n_args == 1 && c->future != NULL && args[0] == (PyObject *)c->future
              && c->future->state != FUTURE_PENDING) {
@@ -522,8 +523,8 @@ chain_register(PyObject *module, struct state *st)
         || future_import(&st->convert_future_exc, "asyncio.futures", "_convert_future_exc") < 0
         || future_import(&st->chain_future, "asyncio.futures", "_chain_future") < 0
         || future_import(&st->run_coroutine_threadsafe, "asyncio.tasks", "run_coroutine_threadsafe") < 0
-        || state_add_type(module, &st->Chain_type, &Chain_spec, NULL, false) < 0) {
+        || state_add_type(module, &st->Chain_type, &Chain_spec, NULL, false, SECTION_AT(Chain, loop)) < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, chain_functions);
+    return guard_add_functions(module, chain_functions);
 }

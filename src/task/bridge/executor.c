@@ -84,6 +84,20 @@ work_drop_call(WorkItem *w)
     Py_CLEAR(w->kwnames);
 }
 
+/* It is nobody's turn but the caller's: a queued item becomes that, once. */
+static bool
+work_claim(WorkItem *w, enum work_state state)
+{
+#if COMPAT_FREE_THREADED
+    enum work_state queued = WORK_QUEUED;
+    return __atomic_compare_exchange_n(&w->state, &queued, state, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+#else
+    bool is_queued = w->state == WORK_QUEUED;
+    w->state = is_queued ? state : w->state;
+    return is_queued;
+#endif
+}
+
 /* To the loop with it.  A pool's thread does not outlive an exception: none is raised. */
 static void
 work_send(WorkItem *w)
@@ -96,6 +110,12 @@ work_send(WorkItem *w)
         return;
     }
     if (loop_ready_push(loop, work_deliver, (PyObject *)w, NULL) < 0) {
+        if (loop->state == LOOP_CLOSED) { /* just now */
+            PyErr_Clear();
+            w->future = NULL;
+            Py_DECREF(f);
+            return;
+        }
         PyErr_WriteUnraisable((PyObject *)w);
         return;
     }
@@ -125,18 +145,17 @@ static PyObject *
 WorkItem_run(PyObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(n_args))
 {
     WorkItem *w = (WorkItem *)self;
-    if (w->state != WORK_QUEUED || w->future == NULL || w->future->state != FUTURE_PENDING) {
-        /* cancelled before its turn; else it runs, or has run, and somebody calls this by hand */
-        if (w->state == WORK_QUEUED) {
-            Future *f = w->future;
-            w->state = WORK_DELIVERED;
-            w->future = NULL;
-            work_drop_call(w);
-            Py_XDECREF(f);
-        }
+    if (!work_claim(w, WORK_RUNNING)) { /* it runs, or has run, and somebody calls this by hand */
         Py_RETURN_NONE;
     }
-    w->state = WORK_RUNNING;
+    if (w->future == NULL || w->future->state != FUTURE_PENDING) { /* cancelled before its turn */
+        Future *f = w->future;
+        w->state = WORK_DELIVERED;
+        w->future = NULL;
+        work_drop_call(w);
+        Py_XDECREF(f);
+        Py_RETURN_NONE;
+    }
     PyObject *result = work_call(w);
     w->state = result == NULL ? WORK_RAISED : WORK_RETURNED;
     w->outcome = result == NULL ? compat_take_raised() : result;
@@ -149,8 +168,7 @@ static PyObject *
 WorkItem_cancel(PyObject *self, PyObject *Py_UNUSED(none))
 {
     WorkItem *w = (WorkItem *)self;
-    if (w->state == WORK_QUEUED) {
-        w->state = WORK_CANCELLED;
+    if (work_claim(w, WORK_CANCELLED)) {
         work_drop_call(w);
         work_send(w);
     }
@@ -161,8 +179,7 @@ static PyObject *
 WorkItem_set_exception(PyObject *self, PyObject *exception)
 {
     WorkItem *w = (WorkItem *)self;
-    if (w->state == WORK_QUEUED) {
-        w->state = WORK_RAISED;
+    if (work_claim(w, WORK_RAISED)) {
         w->outcome = Py_NewRef(exception);
         work_drop_call(w);
         work_send(w);
@@ -279,9 +296,11 @@ executor_learn_pool(struct state *st)
         Py_DECREF(known);
         return -1;
     }
-    PyObject **slots[] = {&st->pool_class, &st->pool_submit, &st->pool_lock, &st->pool_module};
-    for (Py_ssize_t i = 0; i < 4; i++) {
-        Py_XSETREF(*slots[i], Py_NewRef(known == Py_None ? Py_None : PyTuple_GET_ITEM(known, i)));
+    /* the class last: it says that the rest is known.  Never taken back: another thread may have been as fast */
+    PyObject **slots[] = {&st->pool_submit, &st->pool_lock, &st->pool_module, &st->pool_class};
+    static const uint8_t places[] = {1, 2, 3, 0};
+    for (size_t i = 0; i < ARRAY_LENGTH(slots); i++) {
+        state_set_once(slots[i], known == Py_None ? Py_None : PyTuple_GET_ITEM(known, places[i]));
     }
     Py_DECREF(known);
     return 0;
@@ -590,7 +609,7 @@ static const struct coro_function to_thread_functions[] = {
 static int
 executor_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->WorkItem_type, &WorkItem_spec, NULL, false) < 0
+    return state_add_type(module, &st->WorkItem_type, &WorkItem_spec, NULL, false, SECTION_NOBODY) < 0
                    || coro_function_add_to_module(module, st, to_thread_functions) < 0
                ? -1
                : 0;

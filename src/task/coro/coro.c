@@ -28,7 +28,7 @@ coro_new(struct state *st, const struct coro_kind *kind, PyObject *self)
         PyErr_SetString(PyExc_RuntimeError, "asyncloop is being unloaded");
         return NULL;
     }
-    Coro *c = (Coro *)freelist_pop(&st->freelists[FREELIST_CORO], st->Coro_type);
+    Coro *c = (Coro *)freelist_pop(freelist_of(st, FREELIST_CORO), st->Coro_type);
     if (c == NULL && (c = PyObject_GC_New(Coro, st->Coro_type)) == NULL) {
         return NULL;
     }
@@ -158,6 +158,18 @@ coro_await_iter(struct state *st, PyObject *awaitable)
 }
 
 /* ---- stepping */
+
+/* Who steps it says so first: without a GIL two threads may try.  false: it runs. */
+static inline bool
+coro_claim(Coro *c, uint8_t state)
+{
+#if COMPAT_FREE_THREADED
+    return __atomic_compare_exchange_n(&c->state, &state, CORO_RUNNING, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+#else
+    (void)c, (void)state;
+    return true;
+#endif
+}
 
 static COLD PySendResult
 coro_refuse(Coro *c, PyObject **result)
@@ -293,9 +305,12 @@ coro_send(Coro *c, struct state *st, PyObject *value, PyObject **result)
             PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started coroutine");
             return PYGEN_ERROR;
         }
+        if (UNLIKELY(!coro_claim(c, CORO_CREATED))) {
+            return coro_refuse(c, result);
+        }
         return coro_run(c, st, Py_NewRef(Py_None), result);
     }
-    if (UNLIKELY(c->state != CORO_WAITING)) {
+    if (UNLIKELY(c->state != CORO_WAITING || !coro_claim(c, CORO_WAITING))) {
         return coro_refuse(c, result);
     }
     if (c->awaited == NULL) {
@@ -382,6 +397,9 @@ coro_throw(Coro *c, struct state *st, PyObject *exception, PyObject **result)
         }
         return PYGEN_ERROR;
     }
+    if (UNLIKELY(!coro_claim(c, CORO_WAITING))) {
+        return coro_refuse(c, result);
+    }
     c->state = CORO_RUNNING;
     if (coro_throw_into_awaited(c, st, exception, &status, result) == 0) {
         compat_set_raised(Py_NewRef(exception));
@@ -402,6 +420,9 @@ coro_close(Coro *c, struct state *st)
         return 0;
     }
     PyObject *result;
+    if (UNLIKELY(!coro_claim(c, CORO_WAITING))) {
+        return coro_close(c, st);
+    }
     c->state = CORO_RUNNING;
     if (coro_close_awaited(c, st) == 0) {
         PyErr_SetNone(PyExc_GeneratorExit);
@@ -439,6 +460,7 @@ Coro_am_send(PyObject *self, PyObject *value, PyObject **result)
         *result = NULL;
         return PYGEN_ERROR;
     }
+    SECTION_ENTER(section_owner_borrowed(self, CORO_HOME));
     return coro_send((Coro *)self, st, value, result);
 }
 
@@ -676,7 +698,7 @@ static int
 coro_register(PyObject *module, struct state *st)
 {
     if (coro_iter_register(module, st) < 0 || coro_frame_register(module, st) < 0
-        || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false) < 0) {
+        || state_add_type(module, &st->Coro_type, &Coro_spec, NULL, false, CORO_HOME) < 0) {
         return -1;
     }
     return future_hide_next(st->Coro_type);

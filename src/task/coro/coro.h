@@ -69,6 +69,9 @@ struct Coro {
     uint8_t flags; /* the body's, 0 at first */
 };
 
+/* It is guarded with the object whose method it is. All that have such methods have their loop in the same place. */
+#define CORO_HOME ((struct section_home){offsetof(Coro, self), offsetof(Future, loop)})
+
 static int coro_register(PyObject *module, struct state *st) MUST_CHECK;
 
 /* A new one, CORO_CREATED; fill in its slots. self: borrowed, or NULL. */

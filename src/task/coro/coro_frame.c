@@ -203,5 +203,5 @@ static PyType_Spec CoroFrame_spec = {
 static int
 coro_frame_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->CoroFrame_type, &CoroFrame_spec, NULL, false);
+    return state_add_type(module, &st->CoroFrame_type, &CoroFrame_spec, NULL, false, SECTION_SELF);
 }

@@ -91,5 +91,5 @@ Coro_await(PyObject *self, PyObject *Py_UNUSED(none))
 static int
 coro_iter_register(PyObject *module, struct state *st)
 {
-    return state_add_type(module, &st->CoroIter_type, &CoroIter_spec, NULL, false);
+    return state_add_type(module, &st->CoroIter_type, &CoroIter_spec, NULL, false, SECTION_SELF);
 }

@@ -8,6 +8,7 @@
  * asyncio's Future, awaited by one of ours: it has a field for who waits, and functions that put asyncio's own types
  * alone there.  The field's place is found by experiment (awaited_by_probe), or else not used.  It holds one object, or
  * a set of them once asyncio has made it one. */
+#include "core/guard.h"
 #include "task/future/future.h"
 #include "task/future/task.h"
 
@@ -153,6 +154,7 @@ awaited_by_probe(struct state *st)
 static int
 awaited_by_note(struct state *st, PyObject *future, PyObject *waiter, bool is_add)
 {
+    SECTION_ENTER(future_is_own(st, future) ? ((Future *)future)->loop : future);
     if (future_is_own(st, future)) {
         return is_add ? awaited_by_add((Future *)future, waiter) : awaited_by_discard((Future *)future, waiter);
     }
@@ -247,5 +249,5 @@ awaited_by_register(PyObject *module, struct state *st)
         || awaited_by_probe(st) < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, awaited_by_functions);
+    return guard_add_functions(module, awaited_by_functions);
 }

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/guard.h"
 #include "task/future/ensure.h"
 #include "task/future/future.h"
 #include "task/future/task.h"
@@ -186,5 +187,5 @@ current_register(PyObject *module, struct state *st)
         || future_import(&st->native_all_tasks, "asyncio.tasks", "all_tasks") < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, current_functions);
+    return guard_add_functions(module, current_functions);
 }

@@ -5,6 +5,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/guard.h"
 #include "task/future/future.h"
 #include "task/future/task.h"
 
@@ -291,5 +292,5 @@ ensure_register(PyObject *module, struct state *st)
         || (COMPAT_TASK_NAMED_AFTERWARDS && future_import(&st->set_task_name, "asyncio.tasks", "_set_task_name") < 0)) {
         return -1;
     }
-    return PyModule_AddFunctions(module, ensure_functions);
+    return guard_add_functions(module, ensure_functions);
 }

@@ -48,6 +48,13 @@ future_has_usual(struct state *st, PyObject *object, PyObject *name)
            && (LIKELY(((Future *)object)->dict == NULL) || !future_dict_has((Future *)object, name));
 }
 
+/* Whose section guards any future; NULL: nobody's. */
+static inline PyObject *
+future_owner_borrowed(struct state *st, PyObject *future)
+{
+    return LIKELY(future_is_exact(st, future)) ? ((Future *)future)->loop : NULL;
+}
+
 static const char *
 future_short_name(PyTypeObject *type)
 {
@@ -169,7 +176,7 @@ static PyObject *
 future_new(Loop *loop)
 {
     struct state *st = loop->st;
-    Future *f = future_alloc(st->Future_type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(st->Future_type, freelist_of(st, FREELIST_FUTURE), sizeof *f, FUTURE_PLAIN);
     if (f == NULL) {
         return NULL;
     }
@@ -540,6 +547,7 @@ static inline int
 future_cancel_any(struct state *st, PyObject *future, PyObject *message)
 {
     if (LIKELY(future_has_usual(st, future, st->str.cancel))) {
+        SECTION_ENTER(((Future *)future)->loop);
         Future *f = (Future *)future;
         return f->kind == FUTURE_TASK     ? task_cancel((Task *)f, message)
                : f->kind == FUTURE_GATHER ? gather_cancel((GatherFuture *)f, message)
@@ -552,6 +560,7 @@ static inline int
 future_set_any(struct state *st, PyObject *future, PyObject *result, PyObject *exception)
 {
     PyObject *method = LIKELY(exception == NULL) ? st->str.set_result : st->str.set_exception;
+    SECTION_ENTER(future_owner_borrowed(st, future));
     if (LIKELY(future_has_usual(st, future, method))) {
         return LIKELY(exception == NULL) ? future_set_result((Future *)future, result)
                                          : future_set_exception((Future *)future, exception);
@@ -565,6 +574,7 @@ static inline int
 future_wake_any(struct state *st, PyObject *future, PyObject *unless, PyObject *result, PyObject *exception)
 {
     Future *f = (Future *)Py_NewRef(future);
+    SECTION_ENTER(future_owner_borrowed(st, future));
     int leave = UNLIKELY(!future_has_usual(st, future, unless)) ? ask_method(future, unless)
                 : unless == st->str.done                        ? future_is_done(f)
                                                                 : future_is_cancelled(f);

@@ -114,6 +114,7 @@ Future_am_await(PyObject *self)
 static PyObject *
 future_send_called(PyObject *self, PyObject *Py_UNUSED(value))
 {
+    SECTION_ENTER(((Future *)self)->loop);
     PyObject *result;
     PySendResult status = future_send((Future *)self, &result);
     return future_give(status, result);

@@ -23,7 +23,7 @@ Future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
         return type->tp_alloc(type, 0);
     }
     struct state *st = PyType_GetModuleState(type);
-    Future *f = future_alloc(type, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(type, freelist_of(st, FREELIST_FUTURE), sizeof *f, FUTURE_PLAIN);
     if (f != NULL) {
         PyObject_GC_Track(f);
     }
@@ -52,7 +52,7 @@ Future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject
         || (n_keywords == 1 && !future_is_keyword(PyTuple_GET_ITEM(kwnames, 0), st->str.loop))) {
         return future_call_slowly(type, args, nargsf, kwnames);
     }
-    Future *f = future_alloc(tp, &st->freelists[FREELIST_FUTURE], sizeof *f, FUTURE_PLAIN);
+    Future *f = future_alloc(tp, freelist_of(st, FREELIST_FUTURE), sizeof *f, FUTURE_PLAIN);
     if (f == NULL) {
         return NULL;
     }
@@ -546,8 +546,10 @@ future_register(PyObject *module, struct state *st)
 {
     if (future_import(&st->future_repr, "asyncio.base_futures", "_future_repr_info") < 0
         || future_ask_about_stop_iteration(st) < 0
-        || state_add_type(module, &st->FutureIter_type, &FutureIter_spec, NULL, false) < 0
-        || state_add_type(module, &st->Future_type, &Future_spec, NULL, true) < 0
+        || state_add_type(module, &st->FutureIter_type, &FutureIter_spec, NULL, false,
+                          SECTION_VIA(AwaitIter, awaited, Future, loop))
+               < 0
+        || state_add_type(module, &st->Future_type, &Future_spec, NULL, true, SECTION_AT(Future, loop)) < 0
         || future_hide_next(st->Future_type) < 0
         || twin_adopt(st, st->Future_type, TWIN_CLOSED, "_asyncio", "Future") < 0) {
         return -1;

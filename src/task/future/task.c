@@ -9,6 +9,23 @@
 
 /* ---- the lists of unfinished tasks */
 
+/* The list of those on other people's loops is one for all threads. */
+static inline void
+task_lock_foreign(const Task *t)
+{
+    if (COMPAT_FREE_THREADED && !t->future.is_own) {
+        SECTION_TAKE(&future_state_of((Future *)t)->lists);
+    }
+}
+
+static inline void
+task_unlock_foreign(const Task *t)
+{
+    if (COMPAT_FREE_THREADED && !t->future.is_own) {
+        SECTION_GIVE(&future_state_of((Future *)t)->lists);
+    }
+}
+
 static inline void
 task_unlink(Task *t)
 {
@@ -16,11 +33,16 @@ task_unlink(Task *t)
     if (link->prev_next == NULL) {
         return;
     }
-    *link->prev_next = link->next;
-    if (link->next != NULL) {
-        link->next->prev_next = link->prev_next;
+    SECTION_ENTER(t->future.loop);
+    task_lock_foreign(t);
+    if (!COMPAT_FREE_THREADED || link->prev_next != NULL) {
+        *link->prev_next = link->next;
+        if (link->next != NULL) {
+            link->next->prev_next = link->prev_next;
+        }
+        link->prev_next = NULL;
     }
-    link->prev_next = NULL;
+    task_unlock_foreign(t);
 }
 
 static inline void
@@ -31,12 +53,16 @@ task_link(Task *t, struct state *st)
     if (UNLIKELY(link->prev_next != NULL)) { /* by an __init__ inside of this one */
         task_unlink(t);
     }
+    SECTION_LISTED(t);
+    SECTION_CHECK(t->future.loop);
+    task_lock_foreign(t);
     link->next = *first;
     link->prev_next = first;
     if (link->next != NULL) {
         link->next->prev_next = &link->next;
     }
     *first = link;
+    task_unlock_foreign(t);
 }
 
 /* A coroutine of Python's that has ended holds nothing any more. */
@@ -67,12 +93,72 @@ task_list_append(PyObject *list, struct task_link *link)
 {
     for (; link != NULL; link = link->next) {
         PyObject *task = (PyObject *)CONTAINER_OF(link, Task, link);
+#if COMPAT_FREE_THREADED
+        if (SECTION_REVIVES(task)) {
+            int rc = PyList_Append(list, task);
+            Py_DECREF(task);
+            if (rc < 0) {
+                return -1;
+            }
+        }
+#else
         if (Py_REFCNT(task) > 0 && PyList_Append(list, task) < 0) {
             return -1;
         }
+#endif
     }
     return 0;
 }
+
+#if COMPAT_FREE_THREADED
+/* The loops that are alive; -1 with MemoryError. */
+static int
+task_list_loops(struct state *st, PyObject *list)
+{
+    Loop *refused = NULL;
+    SECTION_TAKE(&st->lists);
+    for (Loop *loop = st->loops; refused == NULL && loop != NULL; loop = loop->loops_next) {
+        if (SECTION_REVIVES(loop)) {
+            if (PyList_Append(list, (PyObject *)loop) < 0) {
+                refused = loop;
+            }
+            else {
+                Py_DECREF(loop);
+            }
+        }
+    }
+    SECTION_GIVE(&st->lists);
+    Py_XDECREF(refused);
+    return refused == NULL ? 0 : -1;
+}
+
+static int
+task_list_append_of(PyObject *list, PyObject *loop)
+{
+    SECTION_ENTER(loop);
+    return task_list_append(list, ((Loop *)loop)->tasks);
+}
+
+static PyObject *
+task_list_own(struct state *st)
+{
+    PyObject *list = PyList_New(0), *loops = PyList_New(0);
+    int rc = list == NULL || loops == NULL ? -1 : task_list_loops(st, loops);
+    for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(loops); i++) {
+        rc = task_list_append_of(list, PyList_GET_ITEM(loops, i));
+    }
+    if (rc == 0) {
+        SECTION_TAKE(&st->lists);
+        rc = task_list_append(list, st->foreign_tasks.first);
+        SECTION_GIVE(&st->lists);
+    }
+    Py_XDECREF(loops);
+    if (rc < 0) {
+        Py_CLEAR(list);
+    }
+    return list;
+}
+#else
 
 static PyObject *
 task_list_own(struct state *st)
@@ -88,8 +174,19 @@ task_list_own(struct state *st)
     }
     return list;
 }
+#endif
 
 /* ---- names */
+
+static inline uint64_t
+task_next_number(struct state *st)
+{
+#if COMPAT_FREE_THREADED
+    return __atomic_add_fetch(&st->n_task_names, 1, __ATOMIC_RELAXED);
+#else
+    return ++st->n_task_names;
+#endif
+}
 
 static inline void
 task_drop_name(Task *t)
@@ -173,7 +270,7 @@ task_set_up(Task *t, struct state *st, PyObject *coro, PyObject *name, PyObject 
     Py_XSETREF(t->coro, Py_NewRef(coro));
     t->future.log_destroy = true;
     if (name == NULL) {
-        t->name = (uintptr_t)++st->n_task_names << 1 | 1;
+        t->name = (uintptr_t)task_next_number(st) << 1 | 1;
     }
     else if (task_set_name(t, name) < 0) {
         return -1;
@@ -253,19 +350,21 @@ task_init(Task *t, struct state *st, PyObject *coro, PyObject *loop, PyObject *n
     if (future_init(&t->future, st, loop) < 0) {
         return -1;
     }
+    SECTION_ENTER(t->future.loop);
     return task_set_up(t, st, coro, name, context) < 0 ? -1 : task_begin(t, st, is_eager);
 }
 
 static inline Task *
 task_alloc(struct state *st)
 {
-    return (Task *)future_alloc(st->Task_type, &st->freelists[FREELIST_TASK], sizeof(Task), FUTURE_TASK);
+    return (Task *)future_alloc(st->Task_type, freelist_of(st, FREELIST_TASK), sizeof(Task), FUTURE_TASK);
 }
 
 static PyObject *
 task_new(Loop *loop, PyObject *coro, PyObject *name, PyObject *context, int is_eager)
 {
     struct state *st = loop->st;
+    SECTION_ENTER(loop);
     Task *t = task_alloc(st);
     if (t == NULL) {
         return NULL;

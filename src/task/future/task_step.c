@@ -468,6 +468,7 @@ task_set_stepping(struct state *st, PyObject *loop, bool is_stepping)
 static PyObject *
 task_run_called(Task *t, PyObject *exception)
 {
+    SECTION_ENTER(t->future.loop);
     struct state *st = future_state_of(&t->future);
     PyObject *loop = t->future.loop, *previous = NULL, *leaving = NULL;
     if (loop == NULL) {
@@ -502,6 +503,7 @@ static PyObject *
 task_wakeup_called(PyObject *self, PyObject *future)
 {
     Task *t = (Task *)self;
+    SECTION_ENTER(t->future.loop);
     struct state *st = future_state_of(&t->future);
     bool is_exact = future_is_exact(st, future);
     if (!is_exact && awaited_by_note_task(st, future, self, false) < 0) {

@@ -1,5 +1,6 @@
 /* task/future/task_type.c -- the Python face of Task. */
 #include "core/freelist.h"
+#include "core/guard.h"
 #include "core/twin.h"
 #include "task/future/task.h"
 
@@ -425,10 +426,10 @@ task_register(PyObject *module, struct state *st)
         || future_import(&st->task_get_stack, "asyncio.base_tasks", "_task_get_stack") < 0
         || future_import(&st->task_print_stack, "asyncio.base_tasks", "_task_print_stack") < 0
         || (COMPAT_EAGER_TASKS && future_import(&st->eager_task_factory, "asyncio.tasks", "eager_task_factory") < 0)
-        || state_add_type(module, &st->Task_type, &Task_spec, st->Future_type, true) < 0
+        || state_add_type(module, &st->Task_type, &Task_spec, st->Future_type, true, SECTION_AT(Future, loop)) < 0
         || twin_adopt(st, st->Task_type, TWIN_CLOSED, "_asyncio", "Task") < 0) {
         return -1;
     }
     st->Task_type->tp_vectorcall = Task_vectorcall;
-    return PyModule_AddFunctions(module, task_functions);
+    return guard_add_functions(module, task_functions);
 }

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/coro/coro.h"
 #include "task/coro/coro_function.h"
@@ -76,6 +77,7 @@ as_completed_child_ready(Loop *loop, PyObject *self, PyObject *child)
 static PyObject *
 as_completed_child_called(PyObject *self, PyObject *child)
 {
+    SECTION_ENTER(((AsCompleted *)self)->loop);
     return as_completed_child_done((AsCompleted *)self, state_of(self), child) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -122,6 +124,7 @@ as_completed_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 static PyObject *
 as_completed_due_called(PyObject *self, PyObject *Py_UNUSED(none))
 {
+    SECTION_ENTER(((AsCompleted *)self)->loop);
     return as_completed_time_is_up((AsCompleted *)self, state_of(self)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -481,8 +484,9 @@ as_completed_register(PyObject *module, struct state *st)
 {
     st->timer_kinds[TIMER_KIND_AS_COMPLETED].on_due = as_completed_on_due;
     st->timer_kinds[TIMER_KIND_AS_COMPLETED].offset = offsetof(AsCompleted, deadline.timer);
-    if (state_add_type(module, &st->AsCompleted_type, &AsCompleted_spec, NULL, false) < 0) {
+    if (state_add_type(module, &st->AsCompleted_type, &AsCompleted_spec, NULL, false, SECTION_AT(AsCompleted, loop))
+        < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, as_completed_functions);
+    return guard_add_functions(module, as_completed_functions);
 }

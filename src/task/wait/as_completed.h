@@ -14,9 +14,9 @@
 
 typedef struct {
     PyObject_HEAD
+    PyObject *loop;
     PyObject *given;   /* the argument, until it begins */
     PyObject *timeout; /* the other one, or NULL */
-    PyObject *loop;
     PyObject *todo;    /* a set */
     PyObject **done;
     PyObject *getters;    /* a list of futures that coroutines wait on, or NULL */

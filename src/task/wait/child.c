@@ -32,6 +32,7 @@ child_cancel(struct state *st, PyObject *child)
 static inline PyObject *
 child_result(struct state *st, PyObject *child)
 {
+    SECTION_ENTER(future_owner_borrowed(st, child));
     return LIKELY(future_has_usual(st, child, st->str.result)) ? future_result((Future *)child)
                                                                : PyObject_CallMethodNoArgs(child, st->str.result);
 }
@@ -104,6 +105,7 @@ child_read(Future *f, PyObject **value)
 static int
 child_outcome(struct state *st, PyObject *child, PyObject **value)
 {
+    SECTION_ENTER(future_owner_borrowed(st, child));
     if (LIKELY(child_reads_as_usual(st, child))) {
         return child_read((Future *)child, value);
     }
@@ -118,6 +120,7 @@ child_outcome(struct state *st, PyObject *child, PyObject **value)
 static int
 child_failure(struct state *st, PyObject *child, PyObject **value)
 {
+    SECTION_ENTER(future_owner_borrowed(st, child));
     return LIKELY(child_reads_as_usual(st, child)) ? child_read((Future *)child, value)
                                                    : child_ask_failure(st, child, value);
 }
@@ -206,6 +209,7 @@ child_call_with_callable(PyObject *child, PyObject *method, PyObject *watcher, c
 static int
 child_watch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind)
 {
+    SECTION_ENTER(future_owner_borrowed(st, child));
     if (child_takes_entry(st, child, st->str.add_done_callback)) {
         Future *f = (Future *)child;
         struct callback cb = {watcher, WATCHER_MARK(kind)};
@@ -220,6 +224,7 @@ child_watch(struct state *st, PyObject *child, PyObject *watcher, const struct w
 static int
 child_unwatch(struct state *st, PyObject *child, PyObject *watcher, const struct watcher_kind *kind)
 {
+    SECTION_ENTER(future_owner_borrowed(st, child));
     if (child_takes_entry(st, child, st->str.remove_done_callback)) {
         callbacks_remove_entry((Future *)child, watcher, WATCHER_MARK(kind));
         /* else it may have been watched by a callable, when add_done_callback was somebody's */

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/ask.h"
 #include "core/freelist.h"
+#include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/future/task.h"
 
@@ -134,6 +135,7 @@ gather_child_ready(Loop *loop, PyObject *self, PyObject *child)
 static PyObject *
 gather_child_called(PyObject *self, PyObject *child)
 {
+    SECTION_ENTER(((Future *)self)->loop);
     return gather_child_done((GatherFuture *)self, state_of(self), child) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -554,8 +556,10 @@ static int
 gather_register(PyObject *module, struct state *st)
 {
     if ((st->kw_loop = PyTuple_Pack(1, st->str.loop)) == NULL || (st->kw_msg = PyTuple_Pack(1, st->str.msg)) == NULL
-        || state_add_type(module, &st->GatherFuture_type, &GatherFuture_spec, st->Future_type, false) < 0) {
+        || state_add_type(module, &st->GatherFuture_type, &GatherFuture_spec, st->Future_type, false,
+                          SECTION_AT(Future, loop))
+               < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, gather_functions);
+    return guard_add_functions(module, gather_functions);
 }

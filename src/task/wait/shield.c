@@ -3,6 +3,7 @@
 
 #include "core/args.h"
 #include "core/freelist.h"
+#include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/future/task.h"
 
@@ -65,6 +66,7 @@ shield_inner_ready(Loop *loop, PyObject *self, PyObject *inner)
 static PyObject *
 shield_inner_called(PyObject *self, PyObject *inner)
 {
+    SECTION_ENTER(((Future *)self)->loop);
     return shield_inner_done((ShieldFuture *)self, state_of(self), inner) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -120,6 +122,7 @@ shield_outer_finished(ShieldFuture *outer)
 static PyObject *
 shield_outer_called(PyObject *self, PyObject *Py_UNUSED(outer))
 {
+    SECTION_ENTER(((Future *)self)->loop);
     return shield_take_back((ShieldFuture *)self, state_of(self)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -159,7 +162,7 @@ shield_new(struct state *st, PyObject *loop)
         PyErr_SetString(PyExc_RuntimeError, "asyncloop is being unloaded");
         return NULL;
     }
-    ShieldFuture *outer = (ShieldFuture *)future_alloc(st->ShieldFuture_type, &st->freelists[FREELIST_SHIELD],
+    ShieldFuture *outer = (ShieldFuture *)future_alloc(st->ShieldFuture_type, freelist_of(st, FREELIST_SHIELD),
                                                        sizeof *outer, FUTURE_SHIELD);
     if (outer == NULL) {
         return NULL;
@@ -290,9 +293,11 @@ static PyMethodDef shield_functions[] = {
 static int
 shield_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->ShieldFuture_type, &ShieldFuture_spec, st->Future_type, false) < 0
+    if (state_add_type(module, &st->ShieldFuture_type, &ShieldFuture_spec, st->Future_type, false,
+                       SECTION_AT(Future, loop))
+            < 0
         || future_import(&st->native_shield, "asyncio.tasks", "shield") < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, shield_functions);
+    return guard_add_functions(module, shield_functions);
 }

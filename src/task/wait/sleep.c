@@ -32,8 +32,8 @@ static PyObject *
 sleep_future_new(Loop *loop, double when, PyObject *value)
 {
     struct state *st = loop->st;
-    SleepFuture *s = (SleepFuture *)future_alloc(st->SleepFuture_type, &st->freelists[FREELIST_SLEEP_FUTURE], sizeof *s,
-                                                 FUTURE_SLEEP);
+    SleepFuture *s = (SleepFuture *)future_alloc(st->SleepFuture_type, freelist_of(st, FREELIST_SLEEP_FUTURE),
+                                                 sizeof *s, FUTURE_SLEEP);
     if (s == NULL) {
         return NULL;
     }
@@ -275,7 +275,9 @@ static int
 sleep_register(PyObject *module, struct state *st)
 {
     if (future_import(&st->set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled") < 0
-        || state_add_type(module, &st->SleepFuture_type, &SleepFuture_spec, st->Future_type, false) < 0) {
+        || state_add_type(module, &st->SleepFuture_type, &SleepFuture_spec, st->Future_type, false,
+                          SECTION_AT(Future, loop))
+               < 0) {
         return -1;
     }
     st->timer_kinds[TIMER_KIND_SLEEP].on_due = sleep_future_on_due;

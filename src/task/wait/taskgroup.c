@@ -191,6 +191,7 @@ taskgroup_child_ready(Loop *loop, PyObject *self, PyObject *task)
 static PyObject *
 taskgroup_child_called(PyObject *self, PyObject *task)
 {
+    SECTION_ENTER(((TaskGroup *)self)->loop);
     return taskgroup_task_done((TaskGroup *)self, state_of(self), task) < 0 ? NULL : Py_NewRef(Py_None);
 }
 

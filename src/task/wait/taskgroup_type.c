@@ -483,7 +483,7 @@ static PyType_Spec TaskGroup_spec = {
 static int
 taskgroup_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->TaskGroup_type, &TaskGroup_spec, NULL, true) < 0
+    if (state_add_type(module, &st->TaskGroup_type, &TaskGroup_spec, NULL, true, SECTION_AT(TaskGroup, loop)) < 0
         || twin_adopt(st, st->TaskGroup_type, TWIN_GROUP, "asyncio.taskgroups", "TaskGroup") < 0
         || twin_add_copying(st, st->TaskGroup_type, TaskGroup_copied) < 0) {
         return -1;

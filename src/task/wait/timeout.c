@@ -37,7 +37,7 @@ timeout_alloc(struct state *st)
         PyErr_SetString(PyExc_RuntimeError, "asyncloop is being unloaded");
         return NULL;
     }
-    Timeout *t = (Timeout *)freelist_pop(&st->freelists[FREELIST_TIMEOUT], st->Timeout_type);
+    Timeout *t = (Timeout *)freelist_pop(freelist_of(st, FREELIST_TIMEOUT), st->Timeout_type);
     if (t == NULL && (t = PyObject_GC_New(Timeout, st->Timeout_type)) == NULL) {
         return NULL;
     }

@@ -20,9 +20,9 @@ enum timeout_state { TIMEOUT_CREATED, TIMEOUT_ENTERED, TIMEOUT_EXPIRING, TIMEOUT
 
 typedef struct {
     PyObject_HEAD
+    Loop *loop;       /* ours, on which it was armed last, or NULL */
     PyObject *when;   /* as it was given, None for never; NULL: a float that is not made yet */
     double seconds;   /* the same, if is_number */
-    Loop *loop;       /* ours, on which it was armed last, or NULL */
     PyObject *task;   /* that entered */
     PyObject *dict, *weakrefs;
     struct deadline deadline;

@@ -1,5 +1,6 @@
 /* task/wait/timeout_type.c -- the Python face of Timeout; timeout() and timeout_at(). */
 #include "core/freelist.h"
+#include "core/guard.h"
 #include "core/twin.h"
 #include "core/twin_copy.h"
 #include "task/coro/coro.h"
@@ -419,7 +420,7 @@ static PyMethodDef timeout_module_functions[] = {
 static int
 timeout_register(PyObject *module, struct state *st)
 {
-    if (state_add_type(module, &st->Timeout_type, &Timeout_spec, NULL, true) < 0
+    if (state_add_type(module, &st->Timeout_type, &Timeout_spec, NULL, true, SECTION_AT(Timeout, loop)) < 0
         || twin_adopt(st, st->Timeout_type, TWIN_TIMEOUT, "asyncio.timeouts", "Timeout") < 0
         || twin_add_copying(st, st->Timeout_type, Timeout_copied) < 0
         || coro_function_add_to_type(module, st, st->Timeout_type, timeout_functions) < 0) {
@@ -427,5 +428,5 @@ timeout_register(PyObject *module, struct state *st)
     }
     st->timer_kinds[TIMER_KIND_TIMEOUT].on_due = timeout_on_due;
     st->timer_kinds[TIMER_KIND_TIMEOUT].offset = offsetof(Timeout, deadline.timer);
-    return PyModule_AddFunctions(module, timeout_module_functions);
+    return guard_add_functions(module, timeout_module_functions);
 }

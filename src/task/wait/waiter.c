@@ -73,6 +73,7 @@ waiter_child_ready(Loop *loop, PyObject *self, PyObject *child)
 static PyObject *
 waiter_child_called(PyObject *self, PyObject *child)
 {
+    SECTION_ENTER(((Waiter *)self)->loop);
     return waiter_child_done((Waiter *)self, state_of(self), child) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -101,6 +102,7 @@ waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 static PyObject *
 waiter_due_called(PyObject *self, PyObject *Py_UNUSED(none))
 {
+    SECTION_ENTER(((Waiter *)self)->loop);
     return waiter_release((Waiter *)self, state_of(self)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -226,5 +228,5 @@ waiter_register(PyObject *module, struct state *st)
 {
     st->timer_kinds[TIMER_KIND_WAITER].on_due = waiter_on_due;
     st->timer_kinds[TIMER_KIND_WAITER].offset = offsetof(Waiter, deadline.timer);
-    return state_add_type(module, &st->Waiter_type, &Waiter_spec, NULL, false);
+    return state_add_type(module, &st->Waiter_type, &Waiter_spec, NULL, false, SECTION_AT(Waiter, loop));
 }
