@@ -11,7 +11,7 @@
 # The longest first, so that no long one begins when all others end.  cov-3.13 is run by name, as it takes long and says nothing about whether the code is right.
 stages=(
     asan-3.11 asanmore-3.11 readme-3.13 readme-3.14 readme-3.15 readme-3.11 readme-3.12 leaks-3.14 leaks-3.15
-    dist-3.12 dist-3.15 asyncio-3.13 portable-3.13 portable-3.14 types-3.13 types-3.11 lint-3.13
+    dist-3.12 dist-3.15 asyncio-3.13 portable-3.13 portable-3.14 docs-3.13 types-3.13 types-3.11 lint-3.13
 )
 
 copy() { # FOLDER: the files of the checkout that git knows or would take, in a folder of their own
@@ -120,6 +120,16 @@ assert (type(l).__module__ == \"asyncloop\") == bool($value), type(l)")
             venv/bin/pip uninstall -q -y asyncloop
             [ -z "$(find venv/lib/python*/site-packages -iname "*asyncloop*")" ]
         done'
+}
+
+docs() { # VERSION: the site, and every recipe and block of code in its pages
+    local at; at=$(folder_for "$1" "docs-$1")
+    copy "$at/checkout"
+    inside "$1" "$at/checkout" '
+        "$python" -m venv ../venv && . ../venv/bin/activate
+        pip install -q -e ".[test,apps,docs]"
+        sphinx-build -q -W --keep-going -d ../doctrees docs ../site
+        ASYNCLOOP_DOCS=1 timeout -k 30 1200 python -m pytest -q -p no:asyncio tests/docs'
 }
 
 types() { # VERSION: mypy at its strictest for every version, no public type unknown, and the declared types those of the running Python

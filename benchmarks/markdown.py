@@ -1,7 +1,7 @@
 """The results as Markdown tables: how many times more than asyncloop each peer takes, a column for each peer and Python.
 
     python benchmarks/markdown.py RESULT.json [RESULT.json ...] [--only echo,churn] [--peers asyncio,uvloop] [--caption]
-    python benchmarks/markdown.py --update              writes every table of README.md and benchmarks/README.md anew
+    python benchmarks/markdown.py --update              writes every table of README.md, benchmarks/README.md and docs/performance.md anew
     python benchmarks/markdown.py --update --check      status 1 when a table is not what its results say; writes nothing
 
 A table stands in a text between two comments.  The first holds the arguments, with files of benchmarks/results by their bare names; a name
@@ -29,7 +29,7 @@ ORDER = (*loops.KNOWN, "c-epoll")
 TITLES = {"c-epoll": "C", loops.INSTALLED: "asyncloop, installed"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "results")
-TEXTS = (os.path.join(os.path.dirname(HERE), "README.md"), os.path.join(HERE, "README.md"))
+TEXTS = (os.path.join(os.path.dirname(HERE), "README.md"), os.path.join(HERE, "README.md"), os.path.join(os.path.dirname(HERE), "docs", "performance.md"))
 BLOCK = re.compile(r"(<!-- figures: (.*?) -->\n)(.*?)(<!-- end of figures -->)", re.S)
 
 

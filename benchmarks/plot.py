@@ -2,7 +2,8 @@
 
     python benchmarks/plot.py RESULT.json [RESULT.json ...] [--only echo,churn] [--loops asyncio,asyncloop] [--out NAME]
     python benchmarks/plot.py --readme          the picture of README.md: benchmarks/results/overview-light.svg and -dark.svg
-    python benchmarks/plot.py --readme --check  status 1 when it is not what the results say; writes nothing
+    python benchmarks/plot.py --docs            the pictures of docs/performance.md: docs/images/figures-core-light.svg and so on
+    python benchmarks/plot.py --readme --check  status 1 when one is not what the results say, --docs --check likewise; writes nothing
 
 Two files are written, for light and for dark pages: NAME-light.svg and NAME-dark.svg.  NAME is by default the first result's, beside it.
 One group of bars per row; uvloop is the vertical line at 1; with --targets a short mark is asyncloop's target against uvloop.
@@ -21,6 +22,9 @@ RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
 README_RESULTS = ("3.13.json", "3.13-net.json", "3.13-helpers.json", "3.13-apps.json")
 README_ROWS = "call_soon,create_task,taskgroup,queue,echo,stream_read,tls_echo,udp_echo"
 README_LOOPS = "asyncloop,rloop,asyncio"
+DOCS = os.path.join(os.path.dirname(os.path.dirname(RESULTS)), "docs", "images")
+DOCS_RESULTS = {"core": "3.13.json", "net": "3.13-net.json", "helpers": "3.13-helpers.json", "apps": "3.13-apps.json"}
+DOCS_LOOPS = "asyncloop,asyncloop-install,rloop,asyncio"
 
 
 class Light:
@@ -157,6 +161,19 @@ def is_same(path, text):
         return file.read() == text
 
 
+def write(pictures, out, is_check):
+    """{theme: SVG} into files; or only look whether these are so."""
+    for theme, svg in pictures.items():
+        path = f"{out}-{theme}.svg"
+        if is_check:
+            if not is_same(path, svg):
+                raise SystemExit(f"{path} is not what the results say")
+            continue
+        with open(path, "w") as file:
+            file.write(svg)
+        print(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", metavar="RESULT.json", help="what run.py --json wrote")
@@ -165,24 +182,21 @@ def main():
     parser.add_argument("--targets", action="store_true", help="mark asyncloop's targets")
     parser.add_argument("--out", metavar="NAME", help="write NAME-light.svg and NAME-dark.svg")
     parser.add_argument("--readme", action="store_true", help="the picture of README.md")
+    parser.add_argument("--docs", action="store_true", help="the pictures of docs/performance.md")
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 when the files are otherwise")
     args = parser.parse_args()
     if args.readme:
         args.results = [path for name in README_RESULTS if os.path.exists(path := os.path.join(RESULTS, name))]
         args.only, args.loops, args.out = README_ROWS, README_LOOPS, os.path.join(RESULTS, "overview")
-    if not args.results:
+    jobs = [(args.out, args.results)]
+    if args.docs:
+        args.loops = DOCS_LOOPS
+        jobs = [(os.path.join(DOCS, f"figures-{group}"), [os.path.join(RESULTS, name)]) for group, name in DOCS_RESULTS.items()]
+    if not jobs[0][1]:
         parser.error("no results given")
-    out = args.out or os.path.splitext(args.results[0])[0]
-    pictures = draw(load(args.results), [n for n in args.only.split(",") if n], [n for n in args.loops.split(",") if n], args.targets)
-    for theme, svg in pictures.items():
-        path = f"{out}-{theme}.svg"
-        if args.check:
-            if not is_same(path, svg):
-                raise SystemExit(f"{path} is not what the results say")
-            continue
-        with open(path, "w") as file:
-            file.write(svg)
-        print(path)
+    for out, results in jobs:
+        pictures = draw(load(results), [n for n in args.only.split(",") if n], [n for n in args.loops.split(",") if n], args.targets)
+        write(pictures, out or os.path.splitext(results[0])[0], args.check)
 
 
 if __name__ == "__main__":
