@@ -10,6 +10,8 @@ that is not there is passed over, so a table may name results that are measured 
     <!-- figures: 3.13.json 3.13-net.json --only echo,tls_echo -->
     <!-- end of figures -->
 
+Results of threads.py have a table of their own: thousands of operations a second, for each number of threads (one file a table).
+
 A row is measured by CPU time (memory: bytes).  Results of the same Python share their columns; a row that several of them have is taken from
 the first.  An asterisk: the rounds of either side were spread by more than 10 %.
 """
@@ -25,8 +27,8 @@ import loops
 
 OURS = "asyncloop"
 SPREAD_PERCENT = 10
-ORDER = (*loops.KNOWN, "c-epoll")
-TITLES = {"c-epoll": "C", loops.INSTALLED: "asyncloop, installed"}
+ORDER = (*loops.KNOWN, "c-epoll", "asyncloop-gil")
+TITLES = {"c-epoll": "C", loops.INSTALLED: "asyncloop, installed", "asyncloop-gil": "asyncloop with the GIL"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 RESULTS = os.path.join(HERE, "results")
 TEXTS = (os.path.join(os.path.dirname(HERE), "README.md"), os.path.join(HERE, "README.md"), os.path.join(os.path.dirname(HERE), "docs", "performance.md"))
@@ -70,11 +72,33 @@ def table(runs, names, peers):
     return lines
 
 
+def thread_text(measured):
+    """The cell of one loop with so many threads, a dictionary of threads.py's JSON or None."""
+    if measured is None:
+        return "–"
+    thousands = measured["ops_s"] / 1000
+    return f"{thousands:,.{0 if thousands >= 100 else 1}f}{'*' if measured['spread_percent'] > SPREAD_PERCENT else ''}"
+
+
+def threads_table(run, names, peers):
+    """The lines of the table of one run of threads.py."""
+    measured = {name for row in names for name in run["rows"][row]["loops"]}
+    columns = [name for name in ORDER if name in measured and (not peers or name in peers)]
+    lines = ["| | threads | " + " | ".join(TITLES.get(name, name) for name in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name in names:
+        row = run["rows"][name]
+        for n in map(str, run["threads"]):
+            cells = [thread_text(row["loops"].get(column, {}).get(n)) for column in columns]
+            lines.append(f"| {row['title']} | {n} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def caption(path, run):
     """When, on what and with which peers one file was measured."""
     peers = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name not in (OURS, "asyncio"))
     machine, name = run["machine"], os.path.basename(path)
-    return (f"- [{name}](results/{name}): CPython {run['python']}, {machine['date'][:10]}, {run['rounds']} rounds, {machine['cpu']} with"
+    beside = f", with the GIL {run['beside']}" if "beside" in run else ""
+    return (f"- [{name}](results/{name}): CPython {run['python']}{beside}, {machine['date'][:10]}, {run['rounds']} rounds, {machine['cpu']} with"
             f" {machine['cpus']} CPUs; {peers}")
 
 
@@ -100,7 +124,8 @@ def render(args, paths):
     names = list(dict.fromkeys(name for run in runs for name in run["rows"]))
     if args.only:
         names = [name for name in args.only.split(",") if name in names]
-    lines = table(runs, names, [peer for peer in args.peers.split(",") if peer])
+    peers = [peer for peer in args.peers.split(",") if peer]
+    lines = threads_table(runs[0], names, peers) if "threads" in runs[0] else table(runs, names, peers)
     if args.caption:
         lines += ["", *map(caption, paths, runs), ""]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """Draws the results of run.py as SVG bar charts: operations per CPU second relative to uvloop, a longer bar being better.
 
     python benchmarks/plot.py RESULT.json [RESULT.json ...] [--only echo,churn] [--loops asyncio,asyncloop] [--out NAME]
+    python benchmarks/plot.py THREADS.json      of threads.py: operations a second, relative to uvloop with one thread
     python benchmarks/plot.py --readme          the picture of README.md: benchmarks/results/overview-light.svg and -dark.svg
     python benchmarks/plot.py --docs            the pictures of docs/performance.md: docs/images/figures-core-light.svg and so on
     python benchmarks/plot.py --readme --check  status 1 when one is not what the results say, --docs --check likewise; writes nothing
@@ -73,6 +74,18 @@ def chart_rows(runs, only, with_targets):
     return found
 
 
+def thread_rows(run, only):
+    """The same for a run of threads.py: a row for each number of threads."""
+    found = []
+    for name in only or run["rows"]:
+        row = run["rows"][name]
+        if one := row["loops"].get(BASE, {}).get("1"):
+            for n in map(str, run["threads"]):
+                speeds = {loop: figures[n]["ops_s"] / one["ops_s"] for loop, figures in row["loops"].items() if n in figures}
+                found.append((f"{row['title']}, {n} thread{'s' if n != '1' else ''}", speeds, None))
+    return found
+
+
 class Chart:
     """One picture in the colours of one theme."""
 
@@ -119,14 +132,14 @@ class Chart:
         bars.append(self.text(LEFT - 10, top + height / 2 + 3, title, anchor="end"))
         return bars, y + GROUP_GAP
 
-    def draw(self, heading):
-        """The whole SVG as text."""
+    def draw(self, heading, base):
+        """The whole SVG as text; base: what the line at 1 is."""
         parts, y = [], TOP
         for title, row, target in self.table:
             bars, y = self.group(title, row, target, y)
             parts += bars
         width, height = LEFT + WIDTH + RIGHT, y + BOTTOM
-        note = "longer is better; the line at 1x is uvloop"
+        note = f"longer is better; the line at 1x is {base}"
         if any(target is not None for _, _, target in self.table):
             note += "; a short mark is asyncloop's target"
         head = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -138,12 +151,14 @@ class Chart:
 
 def draw(runs, only=(), names=(), with_targets=False):
     """{"light": SVG, "dark": SVG}."""
-    table = chart_rows(runs, only, with_targets)
+    of_threads = "threads" in runs[0]
+    table = thread_rows(runs[0], only) if of_threads else chart_rows(runs, only, with_targets)
     if not table:
         raise SystemExit("these results hold no figure of uvloop to compare with")
     shown = [name for name in names or Light.BARS if name in Light.BARS and any(name in row for _, row, _ in table)]
-    heading = f"Operations per CPU second relative to uvloop {runs[0]['versions'].get(BASE, '')}, CPython {runs[0]['python']}"
-    return {theme.__name__.lower(): Chart(theme, table, shown).draw(heading) for theme in (Light, Dark)}
+    what, base = ("Operations a second", "uvloop with one thread") if of_threads else ("Operations per CPU second", "uvloop")
+    heading = f"{what} relative to {base.replace(BASE, ' '.join([BASE, runs[0]['versions'].get(BASE, '')]))}, CPython {runs[0]['python']}"
+    return {theme.__name__.lower(): Chart(theme, table, shown).draw(heading, base) for theme in (Light, Dark)}
 
 
 def load(paths):

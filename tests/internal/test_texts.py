@@ -119,6 +119,28 @@ def test_tables_and_picture_are_what_the_results_say(command):
     assert done.returncode == 0, done.stdout + done.stderr + f"\nrun: python {command.removesuffix(' --check')}"
 
 
+def test_table_and_picture_of_threads(monkeypatch):
+    """Results of threads.py: a line for each number of threads, a dash where a loop has no figure."""
+    def figures(ops, spread):
+        return {"ops_s": ops, "cpu_ns": 1.0, "spread_percent": spread, "rounds": []}
+
+    result = {"python": "3.14.7t", "versions": {"uvloop": "1.2"}, "threads": [1, 2], "rounds": 3, "rows": {"echo": {"title": "Echo", "unit": "round trip", "loops": {
+        "uvloop": {"1": figures(2e5, 1.0), "2": figures(3e5, 50.0)}, "asyncloop": {"1": figures(4e5, 1.0)}}}}}
+    names = ("markdown", "plot", "loops", "report")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import markdown as tables
+    import plot
+    assert tables.threads_table(result, ["echo"], []) == [
+        "| | threads | uvloop | asyncloop |", "|---|---|---|---|", "| Echo | 1 | 200 | 400 |", "| Echo | 2 | 300* | – |"]
+    assert [(title, speeds) for title, speeds, _ in plot.thread_rows(result, ())] == [
+        ("Echo, 1 thread", {"uvloop": 1.0, "asyncloop": 2.0}), ("Echo, 2 threads", {"uvloop": 1.5})]
+    assert "Operations a second relative to uvloop 1.2 with one thread, CPython 3.14.7t" in plot.draw([result])["dark"]
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
 def test_the_sdist_takes_the_texts():
     manifest = (ROOT / "MANIFEST.in").read_text()
     assert "graft docs" in manifest and "*.md" in manifest
