@@ -1,6 +1,7 @@
 """asyncio's event loop, tasks, transports, streams and helpers in C: an unmodified asyncio program, faster.
 
     asyncloop.run(main())                                           instead of asyncio.run(main())
+    asyncloop.run(main, threads=4)                                  a loop in each of 4 threads, which run main(0) … main(3)
     asyncio.run(main(), loop_factory=asyncloop.new_event_loop)      the same, Python 3.12 and later
     asyncloop.install()                                             for programs that are not to be changed further
     python -m asyncloop script.py                                   for programs that are not to be changed at all
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 try:
     from ._asyncloop import (
@@ -117,16 +118,39 @@ _registry.join()
 _T = TypeVar("_T")
 
 
-def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+@overload
+def run(
+    main: Coroutine[Any, Any, _T], *, threads: None = None, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> _T: ...
+@overload
+def run(
+    main: Callable[[int], Coroutine[Any, Any, _T]],
+    *,
+    threads: SupportsIndex,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> list[_T]: ...
+def run(
+    main: Any, *, threads: SupportsIndex | None = None, debug: bool | None = None, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> Any:
     """asyncio.run on a loop of ours: run main, cancel what it left, close the loop, and return what main returned.
 
-    debug: None takes the loop's own choice (PYTHONASYNCIODEBUG, -X dev).  Nothing of asyncio is replaced.
+    threads: main is a function, and a loop runs main(0) in this thread, others main(1) … main(threads - 1) in threads of their own, each in a copy of this
+    context.  Returns the list of what they returned, in this order.  The first that fails has the others cancelled; when all have ended, the failures are
+    raised together as an ExceptionGroup (SystemExit and KeyboardInterrupt alone), as by a TaskGroup.  Ctrl-C ends all of them as asyncio.run ends one.
+
+    debug: None takes the loop's own choice (PYTHONASYNCIODEBUG, -X dev).  loop_factory: makes another loop than ours.  Nothing of asyncio is replaced.
     """
+    factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop if loop_factory is None else loop_factory
+    if threads is not None:
+        from . import _threads
+
+        return _threads.run(main, threads, debug, factory)
     if sys.version_info >= (3, 12):
-        return asyncio.run(main, debug=debug, loop_factory=new_event_loop)
+        return asyncio.run(main, debug=debug, loop_factory=factory)
     if asyncio.events._get_running_loop() is not None:
         raise RuntimeError("asyncio.run() cannot be called from a running event loop")
-    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
         return runner.run(main)
 
 
