@@ -28,6 +28,7 @@ class Hung(KeyboardInterrupt):
 
 def pytest_addoption(parser):
     parser.addoption("--asyncio-too", action="store_true", help="also run what runs on asyncio's loop alone (-m asyncio_alone: only that)")
+    parser.addoption("--long", action="store_true", help="also run what takes many minutes (the whole suite without the GIL)")
 
 
 def pytest_configure(config):
@@ -37,6 +38,7 @@ def pytest_configure(config):
     _real_stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.addinivalue_line("markers", "limit(seconds): time limit of this test instead of %d s" % LIMIT_SECONDS)
     config.addinivalue_line("markers", "asyncio_alone: runs on asyncio's loop alone; left out without --asyncio-too")
+    config.addinivalue_line("markers", "long: takes many minutes; skipped without --long")
     config.addinivalue_line("filterwarnings", "error::ResourceWarning")
     config.addinivalue_line("filterwarnings", "error::pytest.PytestUnraisableExceptionWarning")
     config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -82,6 +84,10 @@ def is_asyncio_alone(item):
 def pytest_collection_modifyitems(config, items):
     """A test that fails on asyncio's own loop is run again, twice at most: that run only shows that the test is right, and asyncio
     has races of its own on a busy machine (a child watcher's thread that still ends).  On our loop nothing is run again."""
+    if not config.getoption("--long", default=False):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes many minutes: --long"))
     alone = [item for item in items if not _is_foreign(item) and is_asyncio_alone(item)]
     for item in alone:
         item.add_marker(pytest.mark.asyncio_alone)
