@@ -138,8 +138,8 @@ types() { # VERSION: mypy at its strictest for every version, no public type unk
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
-        pip install -q mypy basedpyright .
-        for v in 3.11 3.12 3.13 3.14 3.15; do mypy --strict --python-version $v -p asyncloop -m _asyncloop_boot; done
+        pip install -q mypy basedpyright pytest .
+        for v in 3.11 3.12 3.13 3.14 3.15; do mypy --strict --python-version $v -p asyncloop -m _asyncloop_boot -m _asyncloop_pytest; done
         cd .. # the installed package, which has its C extension
         basedpyright --verifytypes asyncloop --ignoreexternal
         # Disjoint bases: asyncio.Future and ours are two at run time, while ours is declared as derived from it.

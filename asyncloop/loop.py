@@ -269,6 +269,10 @@ def _on_signal(signum: int, frame: object) -> None:
     """What the signal module calls for a signal that a loop handles; the wake-up fd has told the loop already."""
 
 
+# What new_event_loop() calls; asyncloop.testing puts another one here while a test has its own clock.
+_make_loop: Callable[[], Loop] = Loop
+
+
 def new_event_loop() -> Loop:
     """A new loop in C; the loop_factory for asyncio.run and asyncio.Runner."""
-    return Loop()
+    return _make_loop()

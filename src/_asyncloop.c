@@ -31,7 +31,9 @@
 #include "core/handle.c"
 #include "core/loop.c"
 #include "core/inbox.c"
+#include "core/loop_buffer.c"
 #include "core/loop_overrides.c"
+#include "core/virtual.c"
 #include "core/deferred.c"
 #include "core/signals.c"
 #include "core/watch.c"
@@ -124,5 +126,6 @@
 
 #include "loop_debug.c"
 #include "loop_fds.c"
+#include "loop_virtual.c"
 #include "loop_type.c"
 #include "module.c"

@@ -737,6 +737,7 @@ static PyMethodDef Loop_methods[] = {
     {"_check_closed", Loop__check_closed, METH_NOARGS, NULL},
     {"_check_running", Loop__check_running, METH_NOARGS, NULL},
     {"_check_thread", Loop__check_thread, METH_NOARGS, NULL},
+    LOOP_VIRTUAL_METHODS,
     NET_LOOP_METHODS,
     {NULL},
 };

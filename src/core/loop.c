@@ -8,13 +8,13 @@
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/signals.h"
+#include "core/virtual.h"
 #include "core/watch.h"
 #include "plain/clock.h"
 #include "plain/wakeup.h"
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 enum {
@@ -192,7 +192,7 @@ loop_push_due_timers(Loop *loop)
         }
         struct timer *t = timers_pop_due(&loop->timers, now);
         if (t == NULL) {
-            return 0;
+            break;
         }
         PyObject *owner = loop_timer_owner_borrowed(loop, t);
         int rc = loop_ready_push(loop, loop->st->timer_kinds[t->kind].on_due, owner, NULL);
@@ -201,6 +201,10 @@ loop_push_due_timers(Loop *loop)
             return -1;
         }
     }
+    if (UNLIKELY(loop->shuffle != 0)) {
+        virtual_shuffle(loop);
+    }
+    return 0;
 }
 
 static void
@@ -341,18 +345,8 @@ loop_timeout(Loop *loop, double *timeout_s)
 }
 
 static int
-loop_poll(Loop *loop)
+loop_poll_for(Loop *loop, double timeout_s)
 {
-    double timeout_s;
-    loop_leave_task(loop);
-    loop_notice_overrides(loop);
-    /* written outside of an entry: a signal handler, a finalizer */
-    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) {
-        return -1;
-    }
-    if (loop_timeout(loop, &timeout_s) < 0) {
-        return -1;
-    }
     /* another thread while time() ran in Python: asleep was not set, nobody wakes us */
     if (loop->ready.n > 0 || loop->flush.first != NULL) {
         timeout_s = 0;
@@ -379,6 +373,22 @@ loop_poll(Loop *loop)
         return raise_errno(n);
     }
     return n > 0 ? watch_push_events(loop, n) : 0;
+}
+
+static int
+loop_poll(Loop *loop)
+{
+    double timeout_s;
+    loop_leave_task(loop);
+    loop_notice_overrides(loop);
+    /* written outside of an entry: a signal handler, a finalizer */
+    if (loop->flush.first != NULL && loop->flush.flush(loop) < 0) {
+        return -1;
+    }
+    if (UNLIKELY(loop->has_own_wait)) {
+        return virtual_poll(loop);
+    }
+    return loop_timeout(loop, &timeout_s) < 0 ? -1 : loop_poll_for(loop, timeout_s);
 }
 
 /* What is ready in the kernel now, while there is work: no wait, so the GIL is kept. */
@@ -798,18 +808,6 @@ loop_init(Loop *loop, struct state *st)
     return 0;
 }
 
-/* Some processors copy at half the speed to where the page's offset is a few bytes more than that of what is copied,
- * which begins at 0 often (what the kernel holds, and malloc's mappings at 16): this buffer is at neither. */
-enum { LOOP_READ_PAGE = 4096, LOOP_READ_OFFSET = 64 };
-
-static void
-loop_free_read_buffer(char *buffer)
-{
-    if (buffer != NULL) {
-        free(buffer - LOOP_READ_OFFSET);
-    }
-}
-
 /* Everything that close() drops; also what dealloc needs.  May run any code (destructors). */
 static void
 loop_release(Loop *loop)
@@ -825,40 +823,6 @@ loop_release(Loop *loop)
     loop->read_buffer = NULL;
     Py_CLEAR(loop->spare_context);
     Py_CLEAR(loop->files);
-}
-
-/* glibc maps a large block anew each time, and pays for its pages each time, until one of that size was freed in full.
- * Large reads are shrunk before they are freed, so it would never learn. */
-static void
-loop_keep_large_blocks(void)
-{
-    void *volatile block = malloc(2 * LOOP_READ_BUFFER);
-    free(block);
-}
-
-static char *
-loop_read_buffer(Loop *loop)
-{
-    if (UNLIKELY(loop->read_buffer == NULL)) {
-        loop_keep_large_blocks();
-        char *memory = aligned_alloc(LOOP_READ_PAGE, LOOP_READ_BUFFER + LOOP_READ_PAGE);
-        if (memory == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        loop->read_buffer = memory + LOOP_READ_OFFSET;
-    }
-    return loop->read_buffer;
-}
-
-static void
-loop_return_read_buffer(Loop *loop, char *buffer)
-{
-    if (UNLIKELY(loop->read_buffer != NULL || loop->state == LOOP_CLOSED)) {
-        loop_free_read_buffer(buffer);
-        return;
-    }
-    loop->read_buffer = buffer;
 }
 
 static int

@@ -108,6 +108,7 @@ typedef struct Loop {
     bool debug;
     bool stepping; /* inside the step of a task of ours: its being the current task is no leftover */
     bool has_own_time; /* time() is overridden: ask Python (loop_now) */
+    bool has_own_wait; /* there is a _wait_until(): the wait is left to Python (core/virtual.h) */
     uint8_t overrides; /* enum loop_override: methods that are to be called by name */
     bool poll_soon; /* the poller is to be asked before more is read without it (loop_poll_soon) */
     /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
@@ -141,6 +142,7 @@ typedef struct Loop {
     } noticed;
     uint64_t running_mark; /* while it is this, the loop is asyncio's running one (core/aiobridge.h) */
     struct Loop *loops_next, **loops_prev_next;
+    uint64_t shuffle; /* state of the random order, which is never 0; 0: the order is asyncio's (core/virtual.h) */
 #if COMPAT_FREE_THREADED
     struct inbox inbox; /* what other threads have pushed */
     struct freelist freelists[FREELIST_COUNT]; /* of the thread that runs it */
@@ -198,9 +200,14 @@ static int loop_close(Loop *loop) MUST_CHECK;
 /* Room for one read, whose bytes are handed on before anything else is read: only ready entries of this loop use it,
  * and they do not nest. NULL with MemoryError. */
 static char *loop_read_buffer(Loop *loop);
+static void loop_free_read_buffer(char *buffer);
 /* Whoever runs other code before it is done with the buffer takes it out (read_buffer is NULL then: another reader
  * makes one), and brings it back. */
 static void loop_return_read_buffer(Loop *loop, char *buffer);
+
+/* Ask the poller, wait so long at most (seconds; 0: no wait, POLLER_FOREVER), and look at signals.  Events become ready
+ * entries: not to be called twice before these were run, as the poller would tell of the same events again. */
+static int loop_poll_for(Loop *loop, double timeout_s) MUST_CHECK;
 
 /* Report to loop.call_exception_handler: takes the raised exception (there must be one) unless it is SystemExit or
  * KeyboardInterrupt, which stay raised and make it return -1.  message is a C string; extra is key, value, …, NULL

@@ -21,6 +21,7 @@ loop_look_for_overrides(Loop *loop)
         overrides |= loop_overrides(loop, names[i]) ? (uint8_t)(1u << i) : 0;
     }
     loop->has_own_time = loop_overrides(loop, st->str.time);
+    loop->has_own_wait = loop_overrides(loop, st->str._wait_until);
     loop->overrides = overrides;
     loop->noticed.type = Py_TYPE(loop);
     /* the lookups have given it one, if there are any left */

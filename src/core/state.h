@@ -23,7 +23,7 @@
     X(add_done_callback) X(call_exception_handler) X(call_soon) X(call_later) X(cancel) X(close) X(context) \
     X(debug) X(exception) X(fileno) X(get_debug) X(handle) X(message) X(source_traceback) X(time) \
     X(_get_running_loop) X(get_running_loop) X(_set_running_loop) X(get_event_loop) X(_get_event_loop) \
-    X(_stands_for) X(Task)
+    X(_stands_for) X(Task) X(_wait_until)
 
 /* Taken from the standard library at import: st->NAME (module, attribute). */
 #define CORE_IMPORTS(X) \
@@ -141,6 +141,7 @@ struct state {
         PyTypeObject *type; /* borrowed from the types above; NULL: free */
         const struct sink *sink;
     } sinks[STATE_SINKS_MAX];
+    ready_fn task_runs[2]; /* of the ready entries that are the step of a task; the task is self (core/virtual.c) */
     bool callback_source_takes_debug; /* asyncio's _format_callback_source differs between patch releases */
 #define DECLARE(name) bool name;
     struct {

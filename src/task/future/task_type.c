@@ -431,5 +431,7 @@ task_register(PyObject *module, struct state *st)
         return -1;
     }
     st->Task_type->tp_vectorcall = Task_vectorcall;
+    st->task_runs[0] = task_step_ready;
+    st->task_runs[1] = task_wakeup;
     return guard_add_functions(module, task_functions);
 }
