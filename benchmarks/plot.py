@@ -45,7 +45,7 @@ class Dark:
 
 
 BAR, GAP, GROUP_GAP = 11, 2, 12            # heights in px
-LEFT, WIDTH, RIGHT, TOP, BOTTOM = 260, 560, 60, 78, 40
+TOP, BOTTOM = 78, 40
 
 
 def speeds(row):
@@ -87,30 +87,32 @@ def thread_rows(run, only):
 
 
 class Chart:
-    """One picture in the colours of one theme."""
+    """One picture in the colours of one theme, with the title of each row beside its bars."""
+
+    LEFT, WIDTH, RIGHT, LETTER, ABOVE = 260, 560, 60, 8, 0
 
     def __init__(self, theme, table, names):
         self.theme, self.table, self.names = theme, table, names
         self.most = max(1.0, *(v for _, row, target in table for v in (*(row[n] for n in names if n in row), target or 0)))
-        self.scale = WIDTH / self.most
+        self.scale = self.WIDTH / self.most
 
     def text(self, x, y, words, size=12, anchor="start", weight="normal", colour=None):
         return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" fill="{colour or self.theme.TEXT}"'
                 f' stroke="{self.theme.PAGE}" stroke-width="3" paint-order="stroke">{escape(words)}</text>')
 
     def legend(self):
-        parts, x = [], LEFT
+        parts, x = [], self.LEFT
         for name in self.names:
             parts.append(f'<rect x="{x}" y="50" width="12" height="12" fill="{self.theme.BARS[name]}"/>')
             parts.append(self.text(x + 17, 60.5, name))
-            x += 34 + 8 * len(name)
+            x += 18 + 2 * self.LETTER + self.LETTER * len(name)
         return parts
 
     def grid(self, bottom):
         """Vertical lines at whole factors, the one at 1 (uvloop) stronger."""
         parts = []
         for factor in range(int(self.most) + 1):
-            x = LEFT + factor * self.scale
+            x = self.LEFT + factor * self.scale
             colour, width = (self.theme.TEXT, 1.5) if factor == 1 else (self.theme.LINE, 1)
             parts.append(f'<line x1="{x:.1f}" y1="{TOP - 6}" x2="{x:.1f}" y2="{bottom}" stroke="{colour}" stroke-width="{width}"/>')
             parts.append(self.text(x, bottom + 16, f"{factor}x", 11, "middle", colour=self.theme.QUIET))
@@ -120,26 +122,34 @@ class Chart:
         """The bars of one row from y downwards, and the y below them."""
         shown = [name for name in self.names if name in row]
         height = len(shown) * (BAR + GAP)
+        y += self.ABOVE
         bars, top = [], y
         for name in shown:
             width = row[name] * self.scale
-            bars.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{self.theme.BARS[name]}"/>')
-            bars.append(self.text(LEFT + width + 4, y + BAR - 1.5, f"{row[name]:.2f}", 10, colour=self.theme.QUIET))
+            bars.append(f'<rect x="{self.LEFT}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{self.theme.BARS[name]}"/>')
+            bars.append(self.text(self.LEFT + width + 4, y + BAR - 1.5, f"{row[name]:.2f}", 10, colour=self.theme.QUIET))
             y += BAR + GAP
         if target is not None:
-            x = LEFT + target * self.scale
+            x = self.LEFT + target * self.scale
             bars.append(f'<line x1="{x:.1f}" y1="{top - 3}" x2="{x:.1f}" y2="{top + BAR + 3}" stroke="{self.theme.TEXT}" stroke-width="2.5"/>')
-        bars.append(self.text(LEFT - 10, top + height / 2 + 3, title, anchor="end"))
+        bars.append(self.title(title, top, height))
         return bars, y + GROUP_GAP
 
-    def draw(self, heading, base):
-        """The whole SVG as text; base: what the line at 1 is."""
+    def title(self, title, top, height):
+        return self.text(self.LEFT - 10, top + height / 2 + 3, title, anchor="end")
+
+    def head(self, what, base, versions):
+        """The two lines at the top."""
+        return f"{what} relative to {versions}", f"longer is better; the line at 1x is {base}"
+
+    def draw(self, what, base, versions):
+        """The whole SVG as text; what it shows, what the line at 1 is, and the same with its version and Python's."""
         parts, y = [], TOP
         for title, row, target in self.table:
             bars, y = self.group(title, row, target, y)
             parts += bars
-        width, height = LEFT + WIDTH + RIGHT, y + BOTTOM
-        note = f"longer is better; the line at 1x is {base}"
+        width, height = self.LEFT + self.WIDTH + self.RIGHT, y + BOTTOM
+        heading, note = self.head(what, base, versions)
         if any(target is not None for _, _, target in self.table):
             note += "; a short mark is asyncloop's target"
         head = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -149,7 +159,19 @@ class Chart:
         return "\n".join([*head, *self.legend(), *self.grid(y - GROUP_GAP + 4), *parts, "</svg>", ""])
 
 
-def draw(runs, only=(), names=(), with_targets=False):
+class NarrowChart(Chart):
+    """One that a phone has room for: the titles stand above the bars."""
+
+    LEFT, WIDTH, RIGHT, LETTER, ABOVE = 20, 288, 40, 6, 16
+
+    def title(self, title, top, height):
+        return self.text(self.LEFT, top - 5, title)
+
+    def head(self, what, base, versions):
+        return what, f"relative to {versions}; longer is better"
+
+
+def draw(runs, only=(), names=(), with_targets=False, chart=Chart):
     """{"light": SVG, "dark": SVG}."""
     of_threads = "threads" in runs[0]
     table = thread_rows(runs[0], only) if of_threads else chart_rows(runs, only, with_targets)
@@ -157,8 +179,8 @@ def draw(runs, only=(), names=(), with_targets=False):
         raise SystemExit("these results hold no figure of uvloop to compare with")
     shown = [name for name in names or Light.BARS if name in Light.BARS and any(name in row for _, row, _ in table)]
     what, base = ("Operations a second", "uvloop with one thread") if of_threads else ("Operations per CPU second", "uvloop")
-    heading = f"{what} relative to {base.replace(BASE, ' '.join([BASE, runs[0]['versions'].get(BASE, '')]))}, CPython {runs[0]['python']}"
-    return {theme.__name__.lower(): Chart(theme, table, shown).draw(heading, base) for theme in (Light, Dark)}
+    versions = f"{base.replace(BASE, ' '.join([BASE, runs[0]['versions'].get(BASE, '')]))}, CPython {runs[0]['python']}"
+    return {theme.__name__.lower(): chart(theme, table, shown).draw(what, base, versions) for theme in (Light, Dark)}
 
 
 def load(paths):
@@ -210,7 +232,8 @@ def main():
     if not jobs[0][1]:
         parser.error("no results given")
     for out, results in jobs:
-        pictures = draw(load(results), [n for n in args.only.split(",") if n], [n for n in args.loops.split(",") if n], args.targets)
+        pictures = draw(load(results), [n for n in args.only.split(",") if n], [n for n in args.loops.split(",") if n], args.targets,
+                        NarrowChart if args.docs else Chart)
         write(pictures, out or os.path.splitext(results[0])[0], args.check)
 
 

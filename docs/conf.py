@@ -76,18 +76,19 @@ def linked(text: str, folder: Path) -> str:
 
 PICTURE = re.compile(r"<picture>\s*<source [^>]*srcset=\"([^\"]+)\">\s*<img src=\"([^\"]+)\" alt=\"([^\"]+)\">\s*</picture>")
 TOCTREE = re.compile(r"^```\{toctree\}.*?^```$", re.M | re.S)
-ENTRY = re.compile(r"^([\w-]+)\n", re.M)
+ENTRY = re.compile(r"^(?:[^:`\n]+<)?([\w-]+)>?\n", re.M)
 DRAWING = re.compile(r"^!\[([^\]]*)\]\((images/[\w-]+\.svg)\)$", re.M)
 
 
 def both(match: re.Match[str]) -> str:
     """A picture that a browser chooses by its system's theme, as two of which the page's theme shows one."""
-    return "\n".join(f"```{{image}} {path}\n:class: {kind}\n:alt: {match[3]}\n```\n" for path, kind in ((match[2], "only-light"), (match[1], "only-dark")))
+    images = (f"```{{image}} {path}\n:class: {kind}\n:alt: {match[3]}\n```\n" for path, kind in ((match[2], "only-light"), (match[1], "only-dark")))
+    return "````{container} chart\n" + "\n".join(images) + "````"
 
 
 def inline(match: re.Match[str]) -> str:
     """A drawing as a part of the page, whose colours it takes (_static/site.css)."""
-    return f'```{{raw}} html\n<div class="drawing" tabindex="0">{(HERE / match[2]).read_text()}</div>\n```'
+    return f'```{{raw}} html\n<div class="drawing">{(HERE / match[2]).read_text()}</div>\n```'
 
 
 def present(match: re.Match[str]) -> str:

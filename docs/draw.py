@@ -15,9 +15,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 IMAGES = Path(__file__).resolve().parent / "images"
-LIGHT = {"ink": "#1f2328", "quiet": "#57606a", "box": "#e8f3ee", "edge": "#0b6e4f", "you": "#fff1dc", "youedge": "#b5651d", "lane": "#f4f6f8"}
-DARK = {"ink": "#e6edf3", "quiet": "#9da7b3", "box": "#12372a", "edge": "#3fb98a", "you": "#3d2b12", "youedge": "#e0a45a", "lane": "#1b2027"}
-RULES = {"d-t": "fill:{ink}", "d-q": "fill:{quiet}", "d-box": "fill:{box};stroke:{edge}", "d-you": "fill:{you};stroke:{youedge}", "d-lane": "fill:{lane}",
+LIGHT = {"ink": "#1f2328", "quiet": "#57606a", "box": "#e8f3ee", "edge": "#0b6e4f", "you": "#fff1dc", "youedge": "#b5651d"}
+DARK = {"ink": "#e6edf3", "quiet": "#9da7b3", "box": "#12372a", "edge": "#3fb98a", "you": "#3d2b12", "youedge": "#e0a45a"}
+RULES = {"d-t": "fill:{ink}", "d-q": "fill:{quiet}", "d-box": "fill:{box};stroke:{edge}", "d-you": "fill:{you};stroke:{youedge}",
          "d-line": "fill:none;stroke:{quiet};stroke-width:1.5", "d-head": "fill:{quiet}"}
 
 
@@ -64,55 +64,49 @@ class Picture:
 
 def one_pass() -> Picture:
     """The four things that a pass does, and the ring between them."""
-    made = Picture("one-pass", "One pass: the kernel's events and the due timers go into the ring, the ring is run, what was written is sent", 760, 400)
-    left, width = 40, 250
-    rows = [(20, "loop_hear", "what does the kernel say? waits if nothing is ready"), (120, "loop_push_due_timers", "whose time has come?"),
-            (220, "loop_run_ready", "run what is in the ring now"), (320, "transport_flush_all", "send what was written in this pass")]
+    made = Picture("one-pass", "One pass: the kernel's events and the due timers go into the ring, the ring is run, what was written is sent", WIDTH, 424)
+    rows = [(70, "loop_hear", "what does the kernel say?"), (160, "loop_push_due_timers", "whose time has come?"),
+            (250, "loop_run_ready", "run what is in the ring now"), (360, "transport_flush_all", "send what was written")]
     for y, name, note in rows:
-        made.box(left, y, width + 40, 56, name, note)
+        made.box(20, y, 190, 54, name, note)
     for (y, *_), (below, *_) in zip(rows, rows[1:]):
-        made.arrow((left + 145, y + 56), (left + 145, below))
-    made.arrow((left, 348), (18, 348), (18, 48), (left, 48))
-    made.box(440, 96, 130, 104, "the ring", "ready entries, in order")
-    made.arrow((330, 48), (505, 48), (505, 96))
-    made.text(416, 40, "events", "d-q", 11)
-    made.arrow((330, 148), (440, 148))
-    made.text(384, 140, "due timers", "d-q", 11)
-    made.arrow((505, 200), (505, 248), (330, 248))
-    made.text(416, 240, "each entry once", "d-q", 11)
-    made.box(610, 20, 140, 56, "other threads", "call_soon_threadsafe", "d-you")
-    made.arrow((680, 76), (680, 122), (570, 122))
-    made.box(610, 220, 140, 56, "your callbacks", "and the steps of tasks", "d-you")
-    made.arrow((330, 264), (610, 264))
-    made.text(500, 281, "calls", "d-q", 11)
-    made.arrow((680, 220), (680, 174), (570, 174))
-    made.text(676, 206, "call_soon, set_result", "d-q", 11, "end")
-    made.arrow((680, 276), (680, 348), (330, 348))
-    made.text(500, 340, "transport.write", "d-q", 11)
+        made.arrow((115, y + 54), (115, below))
+    made.arrow((20, 387), (8, 387), (8, 97), (20, 97))
+    made.box(252, 4, 100, 42, "other threads", kind="d-you")
+    made.box(252, 70, 100, 144, "the ring", "in order")
+    made.box(252, 296, 100, 54, "your callbacks", "and tasks' steps", "d-you")
+    made.arrow((302, 46), (302, 70))
+    made.arrow((210, 97), (252, 97))
+    made.text(230, 91, "events", "d-q", 11)
+    made.arrow((210, 187), (252, 187))
+    made.text(230, 181, "timers", "d-q", 11)
+    made.arrow((266, 214), (266, 265), (210, 265))
+    made.arrow((210, 290), (230, 290), (230, 310), (252, 310))
+    made.arrow((338, 296), (338, 214))
+    made.text(333, 259, "call_soon", "d-q", 11, "end")
+    made.arrow((302, 350), (302, 387), (210, 387))
+    made.text(258, 381, "write()", "d-q", 11)
     return made
 
 
-LANES = ("kernel", "loop", "transport or task", "your code")
-LANE, STEP, HEAD, HIGH = 190, 66, 34, 44
+WIDTH = 356  # what a phone has room for
+LANES = ("kernel", "loop", "task", "transport", "your code")
+SHIFT, STEP, HIGH = 36, 62, 42
 
 
-def journey(name: str, title: str, steps: list[tuple[int, str, str]]) -> Picture:
-    """(lane, words, note) for each step, from top to bottom."""
-    made = Picture(name, title, LANE * len(LANES), HEAD + STEP * len(steps) + 4)
-    for lane, words in enumerate(LANES):
-        made.parts.append(f'<rect class="d-lane" x="{lane * LANE + 3}" y="0" width="{LANE - 6}" height="{made.height}" rx="8"/>')
-        made.text(lane * LANE + LANE / 2, 22, words, "d-q", 12)
+def journey(name: str, title: str, steps: list[tuple[str, str, str]]) -> Picture:
+    """(lane, words, note) for each step, from top to bottom: the further to the right, the nearer to the user's code."""
+    made = Picture(name, title, WIDTH, STEP * len(steps) - STEP + HIGH + 4)
+    before = ""
     for row, (lane, words, note) in enumerate(steps):
-        y = HEAD + row * STEP
-        made.box(lane * LANE + 11, y, LANE - 22, HIGH, words, note, "d-you" if lane == 3 else "d-box")
-        if row + 1 == len(steps):
-            break
-        other = steps[row + 1][0]
-        if other == lane:
-            made.arrow((lane * LANE + LANE / 2, y + HIGH), (lane * LANE + LANE / 2, y + STEP))
-        else:  # down in the own lane, across, and down onto the next
-            made.arrow((lane * LANE + LANE / 2, y + HIGH), (lane * LANE + LANE / 2, y + HIGH + 9), (other * LANE + LANE / 2, y + HIGH + 9),
-                       (other * LANE + LANE / 2, y + STEP))
+        shift, y = LANES.index(lane) * SHIFT, 2 + row * STEP
+        made.box(2 + shift, y, 208, HIGH, words, note, "d-you" if lane == LANES[-1] else "d-box")
+        if lane != before:
+            is_left = shift > 2 * SHIFT
+            made.text(shift - 6 if is_left else shift + 218, y + HIGH / 2 + 4, lane, "d-q", 12, "end" if is_left else "start")
+        before = lane
+        if row + 1 < len(steps):
+            made.arrow((WIDTH / 2, y + HIGH), (WIDTH / 2, y + STEP))
     return made
 
 
@@ -120,42 +114,42 @@ def pictures() -> list[Picture]:
     return [
         one_pass(),
         journey("packet", "A packet: from the kernel to data_received, and the answer back to the kernel", [
-            (0, "epoll", "bytes have come"),
-            (1, "watch_push_event", "the event becomes an entry"),
-            (1, "loop_run_ready", "its turn in the ring"),
-            (2, "sock_on_readable", "one read"),
-            (3, "data_received(data)", "your protocol answers"),
-            (2, "transport_write", "the bytes are kept"),
-            (1, "loop_flush_in_pass", "the end of the pass"),
-            (2, "transport_flush", "one send for all of them"),
-            (0, "send", "the answer is on its way"),
+            ("kernel", "epoll_wait", "bytes have come"),
+            ("loop", "watch_push_event", "the event becomes an entry"),
+            ("loop", "loop_run_ready", "its turn in the ring"),
+            ("transport", "sock_on_readable", "one read"),
+            ("your code", "data_received(data)", "your protocol answers"),
+            ("transport", "transport_write", "the bytes are kept"),
+            ("loop", "loop_flush_in_pass", "the end of the pass"),
+            ("transport", "transport_flush", "one send for all of them"),
+            ("kernel", "send", "the answer is on its way"),
         ]),
         journey("stream", "The same to a stream: the bytes reach the reader with no Python call, and the task that waits is woken", [
-            (0, "epoll", "bytes have come"),
-            (1, "watch_push_event", "the event becomes an entry"),
-            (2, "sock_on_readable", "the read"),
-            (2, "stream_reader_try_feed", "into the reader's buffer"),
-            (1, "loop_ready_push", "the reader's task is ready"),
-            (2, "task_step", "in the next pass"),
-            (3, "await reader.read()", "goes on with the bytes"),
+            ("kernel", "epoll_wait", "bytes have come"),
+            ("loop", "watch_push_event", "the event becomes an entry"),
+            ("transport", "sock_on_readable", "the read"),
+            ("transport", "stream_reader_try_feed", "into the reader's buffer"),
+            ("loop", "loop_ready_push", "the reader's task is ready"),
+            ("task", "task_step", "in the next pass"),
+            ("your code", "await reader.read()", "goes on with the bytes"),
         ]),
         journey("wake-up", "A wake-up: one task sets a future's result, and the task that awaits it goes on", [
-            (3, "fut.set_result(x)", "in one task"),
-            (2, "future_finish", "the result is kept"),
-            (1, "loop_ready_push", "no Handle, nothing allocated"),
-            (1, "loop_run_ready", "its turn in the ring"),
-            (2, "task_wakeup", ""),
-            (2, "task_step", "the coroutine's send()"),
-            (3, "await fut", "the other task goes on"),
+            ("your code", "fut.set_result(x)", "in one task"),
+            ("task", "future_finish", "the result is kept"),
+            ("loop", "loop_ready_push", "no Handle, nothing allocated"),
+            ("loop", "loop_run_ready", "its turn in the ring"),
+            ("task", "task_wakeup", ""),
+            ("task", "task_step", "the coroutine's send()"),
+            ("your code", "await fut", "the other task goes on"),
         ]),
         journey("timer", "A timer: asyncio.sleep puts a future into the heap of timers, and the pass in which it is due ends it", [
-            (3, "await sleep(1)", ""),
-            (2, "loop_timer_push", "into the heap of timers"),
-            (0, "epoll", "waits until the first is due"),
-            (1, "loop_push_due_timers", "the timer becomes an entry"),
-            (2, "future_finish", "the sleep is over"),
-            (2, "task_step", ""),
-            (3, "after the sleep", "the task goes on"),
+            ("your code", "await sleep(1)", ""),
+            ("task", "loop_timer_push", "into the heap of timers"),
+            ("kernel", "epoll_wait", "until the first is due"),
+            ("loop", "loop_push_due_timers", "the timer becomes an entry"),
+            ("task", "future_finish", "the sleep is over"),
+            ("task", "task_step", ""),
+            ("your code", "after the sleep", "the task goes on"),
         ]),
     ]
 
