@@ -96,11 +96,12 @@ def present(match: re.Match[str]) -> str:
     return ENTRY.sub(lambda entry: entry[0] if (HERE / f"{entry[1]}.md").exists() else "", match[0])
 
 
-def whole_page(_app: Any, _page: str, source: list[str]) -> None:
+def whole_page(app: Any, _page: str, source: list[str]) -> None:
     """A page as Sphinx is to see it."""
 
     def replace(match: re.Match[str]) -> str:
         path = (HERE / match[1]).resolve()
+        app.env.note_dependency(str(path))  # so that the page is made anew when that file changes
         return linked(path.read_text(), path.parent)
 
     text = TEXT.sub(replace, linked(source[0], HERE))
