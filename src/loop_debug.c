@@ -39,12 +39,8 @@ ARGS_NAMED(Loop__set_coroutine_origin_tracking_named, Loop__set_coroutine_origin
            "BaseEventLoop._set_coroutine_origin_tracking", "enabled")
 
 static PyObject *
-Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+Loop_set_debug(PyObject *self, PyObject *enabled)
 {
-    PyObject *enabled = args_only("Loop.set_debug", "enabled", n_args, args, kwnames);
-    if (enabled == NULL) {
-        return NULL;
-    }
     Loop *loop = (Loop *)self;
     int is_enabled = PyObject_IsTrue(enabled);
     if (is_enabled < 0) {
@@ -64,6 +60,8 @@ Loop_set_debug(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
     }
     Py_RETURN_NONE;
 }
+
+ARGS_NAMED(Loop_set_debug_named, Loop_set_debug, "BaseEventLoop.set_debug", "enabled")
 
 static PyObject *
 Loop__check_closed(PyObject *self, PyObject *Py_UNUSED(none))

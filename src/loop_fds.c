@@ -94,14 +94,9 @@ loop_fds_handle_borrowed(Loop *loop, int fd, enum watch_side side)
 }
 
 static PyObject *
-loop_fds_add(PyObject *self, PyObject *const *args, Py_ssize_t n_args, enum watch_side side, const char *name)
+loop_fds_add(PyObject *self, PyObject *const *args, Py_ssize_t n_args, enum watch_side side)
 {
-    static const char *const names[] = {"fd", "callback"};
     Loop *loop = (Loop *)self;
-    PyObject *context = NULL;
-    if (args_with_context(name, loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0) {
-        return NULL;
-    }
     int fd = loop_fds_number(loop, args[0]);
     if (fd < 0 || loop_check_closed(loop) < 0) {
         return NULL;
@@ -151,52 +146,41 @@ loop_fds_remove(PyObject *self, PyObject *file, enum watch_side side)
     Py_RETURN_TRUE;
 }
 
-/* add_reader(fd=…, callback=…): there can be no further arguments then. */
-static COLD PyObject *
-loop_fds_add_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *name, Py_ssize_t n_args,
-                     PyObject *const *args, PyObject *kwnames)
-{
-    static const char *const names[] = {"fd", "callback"};
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *given = PyTuple_GET_ITEM(kwnames, i);
-        bool is_free = (n_args < 1 && PyUnicode_CompareWithASCIIString(given, "fd") == 0)
-                       || (n_args < 2 && PyUnicode_CompareWithASCIIString(given, "callback") == 0);
-        if (!is_free) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", name, given);
-            return NULL;
-        }
-    }
-    return args_by_name(function, self, name, names, 2, n_args, args, kwnames);
-}
+static const char *const loop_fds_names[] = {"fd", "callback"};
+static const struct args_signature loop_fds_reader = {
+    "BaseSelectorEventLoop.add_reader", loop_fds_names, 2, 2, 2, true, true};
+static const struct args_signature loop_fds_writer = {
+    "BaseSelectorEventLoop.add_writer", loop_fds_names, 2, 2, 2, true, true};
 
 static PyObject *
 Loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
-        return loop_fds_add_by_name(Loop_add_reader, self, "Loop.add_reader", n_args, args, kwnames);
+    if (UNLIKELY(n_args < 2 || args_n_keywords(kwnames) > 0)) {
+        return args_by_name(Loop_add_reader, self, &loop_fds_reader, n_args, args, kwnames);
     }
-    return loop_fds_add(self, args, n_args, WATCH_READ, "Loop.add_reader");
+    return loop_fds_add(self, args, n_args, WATCH_READ);
 }
 
 static PyObject *
 Loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
-        return loop_fds_add_by_name(Loop_add_writer, self, "Loop.add_writer", n_args, args, kwnames);
+    if (UNLIKELY(n_args < 2 || args_n_keywords(kwnames) > 0)) {
+        return args_by_name(Loop_add_writer, self, &loop_fds_writer, n_args, args, kwnames);
     }
-    return loop_fds_add(self, args, n_args, WATCH_WRITE, "Loop.add_writer");
+    return loop_fds_add(self, args, n_args, WATCH_WRITE);
 }
 
 static PyObject *
-Loop_remove_reader(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+loop_fds_remove_reader(PyObject *self, PyObject *file)
 {
-    PyObject *file = args_only("Loop.remove_reader", "fd", n_args, args, kwnames);
-    return file == NULL ? NULL : loop_fds_remove(self, file, WATCH_READ);
+    return loop_fds_remove(self, file, WATCH_READ);
 }
 
 static PyObject *
-Loop_remove_writer(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+loop_fds_remove_writer(PyObject *self, PyObject *file)
 {
-    PyObject *file = args_only("Loop.remove_writer", "fd", n_args, args, kwnames);
-    return file == NULL ? NULL : loop_fds_remove(self, file, WATCH_WRITE);
+    return loop_fds_remove(self, file, WATCH_WRITE);
 }
+
+ARGS_NAMED(Loop_remove_reader, loop_fds_remove_reader, "BaseSelectorEventLoop.remove_reader", "fd")
+ARGS_NAMED(Loop_remove_writer, loop_fds_remove_writer, "BaseSelectorEventLoop.remove_writer", "fd")

@@ -71,12 +71,8 @@ loop_type_ensure_future(Loop *loop, PyObject *awaitable, bool *is_new)
 }
 
 static PyObject *
-Loop_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+Loop_run_until_complete(PyObject *self, PyObject *awaitable)
 {
-    PyObject *awaitable = args_only("Loop.run_until_complete", "future", n_args, args, kwnames);
-    if (awaitable == NULL) {
-        return NULL;
-    }
     Loop *loop = loop_cast(self);
     struct state *st = loop->st;
     if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
@@ -120,6 +116,8 @@ end:
     Py_DECREF(future);
     return result;
 }
+
+ARGS_NAMED(Loop_run_until_complete_named, Loop_run_until_complete, "BaseEventLoop.run_until_complete", "future")
 
 static PyObject *
 Loop_stop(PyObject *self, PyObject *Py_UNUSED(none))
@@ -174,13 +172,14 @@ loop_type_check_callback(Loop *loop, PyObject *callback, const char *method, boo
 static PyObject *
 Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const char *const names[] = {"callback"};
+    static const char *const names[] = {"callback", "context"};
+    static const struct args_signature signature = {"BaseEventLoop.call_soon", names, 1, 1, 2, true, true};
     Loop *loop = loop_cast(self);
     PyObject *context = NULL;
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
-        return args_by_name(Loop_call_soon, self, "Loop.call_soon", names, 1, n_args, args, kwnames);
+        return args_by_name(Loop_call_soon, self, &signature, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_soon", loop->st->str.context, names, 1, n_args, args, kwnames, &context) < 0
+    if (args_with_context(&signature, loop->st->str.context, args, n_args, kwnames, &context) < 0
         || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon", true) < 0)) {
         return NULL;
@@ -191,15 +190,14 @@ Loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObjec
 static PyObject *
 Loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const char *const names[] = {"callback"};
+    static const char *const names[] = {"callback", "context"};
+    static const struct args_signature signature = {"BaseEventLoop.call_soon_threadsafe", names, 1, 1, 2, true, true};
     Loop *loop = loop_cast(self);
     PyObject *context = NULL;
     if (UNLIKELY(n_args < 1 && kwnames != NULL)) {
-        return args_by_name(Loop_call_soon_threadsafe, self, "Loop.call_soon_threadsafe", names, 1, n_args, args,
-                            kwnames);
+        return args_by_name(Loop_call_soon_threadsafe, self, &signature, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_soon_threadsafe", loop->st->str.context, names, 1, n_args, args, kwnames, &context)
-            < 0
+    if (args_with_context(&signature, loop->st->str.context, args, n_args, kwnames, &context) < 0
         || loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[0], "call_soon_threadsafe", false) < 0)) {
         return NULL;
@@ -270,14 +268,15 @@ loop_type_call_at_by_name(Loop *loop, PyObject *when, PyObject *const *args, Py_
 static PyObject *
 Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const char *const names[] = {"delay", "callback"};
+    static const char *const names[] = {"delay", "callback", "context"};
+    static const struct args_signature signature = {"BaseEventLoop.call_later", names, 2, 2, 3, true, true};
     Loop *loop = loop_cast(self);
     PyObject *context = NULL, *sum = NULL, *given = NULL;
     double when;
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
-        return args_by_name(Loop_call_later, self, "Loop.call_later", names, 2, n_args, args, kwnames);
+        return args_by_name(Loop_call_later, self, &signature, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_later", loop->st->str.context, names, 2, n_args, args, kwnames, &context) < 0) {
+    if (args_with_context(&signature, loop->st->str.context, args, n_args, kwnames, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -302,14 +301,15 @@ Loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObje
 static PyObject *
 Loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
-    static const char *const names[] = {"when", "callback"};
+    static const char *const names[] = {"when", "callback", "context"};
+    static const struct args_signature signature = {"BaseEventLoop.call_at", names, 2, 2, 3, true, true};
     Loop *loop = loop_cast(self);
     PyObject *context = NULL, *given;
     double when;
     if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
-        return args_by_name(Loop_call_at, self, "Loop.call_at", names, 2, n_args, args, kwnames);
+        return args_by_name(Loop_call_at, self, &signature, n_args, args, kwnames);
     }
-    if (args_with_context("Loop.call_at", loop->st->str.context, names, 2, n_args, args, kwnames, &context) < 0) {
+    if (args_with_context(&signature, loop->st->str.context, args, n_args, kwnames, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -330,18 +330,12 @@ static PyObject *
 Loop_run_in_executor(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"executor", "func"};
+    static const struct args_signature signature = {"BaseEventLoop.run_in_executor", names, 2, 2, 2, true, true};
     Loop *loop = loop_cast(self);
-    PyObject *context = NULL;
-    if (UNLIKELY(n_args < 2 && kwnames != NULL)) {
-        return args_by_name(Loop_run_in_executor, self, "Loop.run_in_executor", names, 2, n_args, args, kwnames);
+    if (UNLIKELY(n_args < 2 || args_n_keywords(kwnames) > 0)) {
+        return args_by_name(Loop_run_in_executor, self, &signature, n_args, args, kwnames);
     }
-    if (UNLIKELY(args_n_keywords(kwnames) > 0)) {
-        PyErr_Format(PyExc_TypeError, "Loop.run_in_executor() got an unexpected keyword argument '%U'",
-                     PyTuple_GET_ITEM(kwnames, 0));
-        return NULL;
-    }
-    if (args_with_context("Loop.run_in_executor", loop->st->str.context, names, 2, n_args, args, NULL, &context) < 0
-        || loop_check_closed(loop) < 0
+    if (loop_check_closed(loop) < 0
         || (UNLIKELY(loop->debug) && loop_type_check_callback(loop, args[1], "run_in_executor", false) < 0)) {
         return NULL;
     }
@@ -381,7 +375,7 @@ task_options_parse(struct task_options *options, PyObject *const *values, PyObje
             bool is_loop = PyUnicode_CompareWithASCIIString(name, "loop") == 0;
             PyErr_Format(
                 PyExc_TypeError,
-                !COMPAT_RUNS(3, 13, 3) ? "Loop.create_task() got an unexpected keyword argument '%U'"
+                !COMPAT_RUNS(3, 13, 3) ? "BaseEventLoop.create_task() got an unexpected keyword argument '%U'"
                 : is_loop ? "_asyncio.Task() got multiple values for keyword argument '%U'" /* asyncio's Task(coro,
                                                                                                loop=self, **kwargs) */
                           : "Task() got an unexpected keyword argument '%U'",
@@ -404,7 +398,7 @@ loop_type_call_factory(Loop *loop, PyObject *coro, PyObject *const *values, PyOb
             task = PyObject_Vectorcall(factory, args, 2, kwnames);
         }
         else {
-            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got too many keyword arguments");
+            PyErr_SetString(PyExc_TypeError, "BaseEventLoop.create_task() got too many keyword arguments");
         }
         Py_DECREF(factory);
         return task;
@@ -446,7 +440,7 @@ loop_type_create_task_by_name(PyObject *self, PyObject *coro, PyObject *const *v
             continue;
         }
         if (n == MAX_KEYWORDS) {
-            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got too many keyword arguments");
+            PyErr_SetString(PyExc_TypeError, "BaseEventLoop.create_task() got too many keyword arguments");
             return NULL;
         }
         names[n] = PyTuple_GET_ITEM(kwnames, i);
@@ -469,7 +463,7 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
     if (LIKELY(n_args == 1)) {
         coro = args[0];
         if (UNLIKELY(kwnames != NULL) && args_find_keyword(kwnames, values, "coro") != NULL) {
-            PyErr_SetString(PyExc_TypeError, "Loop.create_task() got multiple values for argument 'coro'");
+            PyErr_SetString(PyExc_TypeError, "BaseEventLoop.create_task() got multiple values for argument 'coro'");
             return NULL;
         }
     }
@@ -478,8 +472,8 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
     }
     else {
         PyErr_Format(PyExc_TypeError,
-                     n_args == 0 ? "Loop.create_task() missing 1 required positional argument: 'coro'"
-                                 : "Loop.create_task() takes 2 positional arguments but %zd were given",
+                     n_args == 0 ? "BaseEventLoop.create_task() missing 1 required positional argument: 'coro'"
+                                 : "BaseEventLoop.create_task() takes 2 positional arguments but %zd were given",
                      n_args + 1);
         return NULL;
     }
@@ -510,12 +504,8 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
 }
 
 static PyObject *
-Loop_set_task_factory(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+Loop_set_task_factory(PyObject *self, PyObject *factory)
 {
-    PyObject *factory = args_only("Loop.set_task_factory", "factory", n_args, args, kwnames);
-    if (factory == NULL) {
-        return NULL;
-    }
     if (factory != Py_None && !PyCallable_Check(factory)) {
         PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
         return NULL;
@@ -523,6 +513,8 @@ Loop_set_task_factory(PyObject *self, PyObject *const *args, Py_ssize_t n_args, 
     Py_XSETREF(loop_cast(self)->task_factory, factory == Py_None ? NULL : Py_NewRef(factory));
     Py_RETURN_NONE;
 }
+
+ARGS_NAMED(Loop_set_task_factory_named, Loop_set_task_factory, "BaseEventLoop.set_task_factory", "factory")
 
 static PyObject *
 Loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(none))
@@ -696,8 +688,7 @@ LOOP_DOC(run_in_executor, "($self, executor, func, *args)",
 static PyMethodDef Loop_methods[] = {
     {"run_forever", Loop_run_forever, METH_NOARGS | GUARD_FREE,
      "run_forever($self, /)\n--\n\nRun until stop() is called."},
-    {"run_until_complete", (PyCFunction)(void (*)(void))Loop_run_until_complete,
-     METH_FASTCALL | METH_KEYWORDS | GUARD_FREE, Loop_run_until_complete_doc},
+    {ARGS_NAMED_METHOD("run_until_complete", Loop_run_until_complete_named) | GUARD_FREE, Loop_run_until_complete_doc},
     {"stop", Loop_stop, METH_NOARGS, "stop($self, /)\n--\n\nEnd run_forever after the current iteration."},
     {"close", Loop_close, METH_NOARGS,
      "close($self, /)\n--\n\nDrop what is scheduled and free every descriptor. RuntimeError while running."},
@@ -714,7 +705,7 @@ static PyMethodDef Loop_methods[] = {
     {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS, Loop_call_at_doc},
     {"create_future", Loop_create_future, METH_NOARGS, "create_future($self, /)\n--\n\nA pending Future of this loop."},
     {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS, Loop_create_task_doc},
-    {"set_task_factory", (PyCFunction)(void (*)(void))Loop_set_task_factory, METH_FASTCALL | METH_KEYWORDS,
+    {ARGS_NAMED_METHOD("set_task_factory", Loop_set_task_factory_named),
      "set_task_factory($self, factory)\n--\n\nfactory(loop, coro, **kwargs) makes tasks; None: the default."},
     {"get_task_factory", Loop_get_task_factory, METH_NOARGS, "get_task_factory($self, /)\n--\n\n"},
     {"add_reader", (PyCFunction)(void (*)(void))Loop_add_reader, METH_FASTCALL | METH_KEYWORDS,
@@ -723,13 +714,12 @@ static PyMethodDef Loop_methods[] = {
     {"add_writer", (PyCFunction)(void (*)(void))Loop_add_writer, METH_FASTCALL | METH_KEYWORDS,
      "add_writer($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd (int or file object) is "
      "writable."},
-    {"remove_reader", (PyCFunction)(void (*)(void))Loop_remove_reader, METH_FASTCALL | METH_KEYWORDS,
+    {ARGS_NAMED_METHOD("remove_reader", Loop_remove_reader),
      "remove_reader($self, fd)\n--\n\nReturns whether fd was watched."},
-    {"remove_writer", (PyCFunction)(void (*)(void))Loop_remove_writer, METH_FASTCALL | METH_KEYWORDS,
+    {ARGS_NAMED_METHOD("remove_writer", Loop_remove_writer),
      "remove_writer($self, fd)\n--\n\nReturns whether fd was watched."},
     {"get_debug", Loop_get_debug, METH_NOARGS, "get_debug($self, /)\n--\n\n"},
-    {"set_debug", (PyCFunction)(void (*)(void))Loop_set_debug, METH_FASTCALL | METH_KEYWORDS,
-     "set_debug($self, enabled)\n--\n\n"},
+    {ARGS_NAMED_METHOD("set_debug", Loop_set_debug_named), "set_debug($self, enabled)\n--\n\n"},
     {ARGS_NAMED_METHOD("_set_coroutine_origin_tracking", Loop__set_coroutine_origin_tracking_named), NULL},
     {"_signal_fd_open", Loop__signal_fd_open, METH_NOARGS,
      "The descriptor for signal.set_wakeup_fd, opened now if it was not."},

@@ -2,112 +2,27 @@
  * them. */
 #include "core/args.h"
 
-static COLD int
-args_missing(const char *function, const char *const *names, Py_ssize_t n_required, Py_ssize_t n_args)
-{
-    if (n_required - n_args == 1) {
-        PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", function, names[n_args]);
-    }
-    else {
-        PyErr_Format(PyExc_TypeError, "%s() missing %zd required positional arguments: '%s' and '%s'", function,
-                     n_required - n_args, names[0], names[1]);
-    }
-    return -1;
-}
-
-static inline int
-args_with_context(const char *function, PyObject *interned_context, const char *const *names, Py_ssize_t n_required,
-                  Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames, PyObject **context)
-{
-    if (UNLIKELY(n_args < n_required)) {
-        return args_missing(function, names, n_required, n_args);
-    }
-    PyObject *value = NULL;
-    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (UNLIKELY(name != interned_context) && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
-            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, name);
-            return -1;
-        }
-        value = args[n_args + i];
-    }
-    *context = value == Py_None ? NULL : value;
-    return 0;
-}
-
-static inline PyObject *
-args_find_keyword(PyObject *kwnames, PyObject *const *values, const char *wanted)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), wanted) == 0) {
-            return values[i];
-        }
-    }
-    return NULL;
-}
-
-static COLD PyObject *
-args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *function_name, const char *const *names,
-             Py_ssize_t n_required, Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames)
-{
-    PyObject *stack[ARGS_MAX_REQUIRED + 1];
-    Py_ssize_t n = 0;
-    INVARIANT(n_args <= n_required && n_required <= ARGS_MAX_REQUIRED);
-    for (; n < n_args; n++) {
-        stack[n] = args[n];
-    }
-    for (; n < n_required; n++) {
-        if ((stack[n] = args_find_keyword(kwnames, args + n_args, names[n])) == NULL) {
-            (void)args_missing(function_name, names, n_required, n);
-            return NULL;
-        }
-    }
-    PyObject *context = args_find_keyword(kwnames, args + n_args, "context");
-    if (PyTuple_GET_SIZE(kwnames) != n_required - n_args + (context != NULL)) {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument", function_name);
-        return NULL;
-    }
-    if (context == NULL) {
-        return function(self, stack, n, NULL);
-    }
-    stack[n] = context;
-    PyObject *only = Py_BuildValue("(s)", "context"), *result = only == NULL ? NULL : function(self, stack, n, only);
-    Py_XDECREF(only);
-    return result;
-}
-
-static PyObject *
-args_only(const char *function, const char *name, Py_ssize_t n_args, PyObject *const *args, PyObject *kwnames)
-{
-    Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    PyObject *value = n_args == 1 ? args[0] : n_keywords > 0 ? args_find_keyword(kwnames, args + n_args, name) : NULL;
-    if (UNLIKELY(value == NULL && n_args == 0)) {
-        (void)args_missing(function, &name, 1, 0);
-        return NULL;
-    }
-    if (UNLIKELY(n_args + n_keywords != 1)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes 1 argument but %zd were given", function, n_args + n_keywords);
-        return NULL;
-    }
-    return value;
-}
-
-/* ---- any signature */
+/* ---- what is wrong */
 
 static COLD int
-args_raise_too_many(const struct args_signature *s, Py_ssize_t n_args)
+args_raise_too_many(const struct args_signature *s, Py_ssize_t n_args, PyObject **out)
 {
-    int n_most = s->n_positional + s->is_method, n_least = s->n_required + s->is_method;
+    int n_most = s->n_positional + s->is_method, n_least = s->n_required + s->is_method, n_only = 0;
+    for (int i = s->n_positional; i < s->n_names; i++) {
+        n_only += out[i] != NULL;
+    }
     Py_ssize_t n_given = n_args + s->is_method;
-    const char *plural = n_most == 1 ? "" : "s", *verb = n_given == 1 ? "was" : "were";
-    if (n_least == n_most) {
-        PyErr_Format(PyExc_TypeError, "%s() takes %d positional argument%s but %zd %s given", s->function, n_most,
-                     plural, n_given, verb);
+    char least[32] = "", also[96] = "";
+    if (n_least != n_most) {
+        snprintf(least, sizeof least, "from %d to ", n_least);
     }
-    else {
-        PyErr_Format(PyExc_TypeError, "%s() takes from %d to %d positional arguments but %zd %s given", s->function,
-                     n_least, n_most, n_given, verb);
+    if (n_only > 0) {
+        snprintf(also, sizeof also, " positional argument%s (and %d keyword-only argument%s)", n_given == 1 ? "" : "s",
+                 n_only, n_only == 1 ? "" : "s");
     }
+    PyErr_Format(PyExc_TypeError, "%s() takes %s%d positional argument%s but %zd%s %s given", s->function, least,
+                 n_most, n_least == n_most && n_most == 1 ? "" : "s", n_given, also,
+                 n_given == 1 && n_only == 0 ? "was" : "were");
     return -1;
 }
 
@@ -135,6 +50,8 @@ args_raise_missing(const struct args_signature *s, PyObject **out)
     return -1;
 }
 
+/* ---- any signature */
+
 static int
 args_bind_keyword(const struct args_signature *s, PyObject *name, PyObject *value, PyObject **out)
 {
@@ -152,18 +69,21 @@ args_bind_keyword(const struct args_signature *s, PyObject *name, PyObject *valu
     return -1;
 }
 
-static inline int
-args_bind_positional(const struct args_signature *s, PyObject *const *args, Py_ssize_t n_args, PyObject **out)
+static inline void
+args_place_positional(const struct args_signature *s, PyObject *const *args, Py_ssize_t n_args, PyObject **out)
 {
     for (Py_ssize_t i = 0; i < s->n_names; i++) {
         out[i] = i < n_args && i < s->n_positional ? args[i] : NULL;
     }
-    return UNLIKELY(n_args > s->n_positional) ? args_raise_too_many(s, n_args) : 0;
 }
 
+/* All is in its place: is it too much, or not enough? */
 static inline int
-args_bind_required(const struct args_signature *s, PyObject **out)
+args_check_numbers(const struct args_signature *s, Py_ssize_t n_args, PyObject **out)
 {
+    if (UNLIKELY(n_args > s->n_positional && !s->takes_more)) {
+        return args_raise_too_many(s, n_args, out);
+    }
     for (int i = 0; i < s->n_required; i++) {
         if (UNLIKELY(out[i] == NULL)) {
             return args_raise_missing(s, out);
@@ -175,20 +95,84 @@ args_bind_required(const struct args_signature *s, PyObject **out)
 static inline int
 args_bind(const struct args_signature *s, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames, PyObject **out)
 {
-    int rc = args_bind_positional(s, args, n_args, out);
-    for (Py_ssize_t i = 0; rc == 0 && kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
-        rc = args_bind_keyword(s, PyTuple_GET_ITEM(kwnames, i), args[n_args + i], out);
+    args_place_positional(s, args, n_args, out);
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        if (args_bind_keyword(s, PyTuple_GET_ITEM(kwnames, i), args[n_args + i], out) < 0) {
+            return -1;
+        }
     }
-    return rc < 0 ? -1 : args_bind_required(s, out);
+    return args_check_numbers(s, n_args, out);
 }
 
 static int
 args_bind_tuple(const struct args_signature *s, PyObject *args, PyObject *kwargs, PyObject **out)
 {
-    int rc = args_bind_positional(s, ((PyTupleObject *)args)->ob_item, PyTuple_GET_SIZE(args), out);
+    Py_ssize_t n_args = PyTuple_GET_SIZE(args);
+    args_place_positional(s, ((PyTupleObject *)args)->ob_item, n_args, out);
     PyObject *name, *value;
-    for (Py_ssize_t at = 0; rc == 0 && kwargs != NULL && PyDict_Next(kwargs, &at, &name, &value);) {
-        rc = args_bind_keyword(s, name, value, out);
+    for (Py_ssize_t at = 0; kwargs != NULL && PyDict_Next(kwargs, &at, &name, &value);) {
+        if (args_bind_keyword(s, name, value, out) < 0) {
+            return -1;
+        }
     }
-    return rc < 0 ? -1 : args_bind_required(s, out);
+    return args_check_numbers(s, n_args, out);
+}
+
+/* ---- required arguments, then as many as one likes */
+
+static inline PyObject *
+args_find_keyword(PyObject *kwnames, PyObject *const *values, const char *wanted)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), wanted) == 0) {
+            return values[i];
+        }
+    }
+    return NULL;
+}
+
+static COLD PyObject *
+args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const struct args_signature *s, Py_ssize_t n_args,
+             PyObject *const *args, PyObject *kwnames)
+{
+    PyObject *out[ARGS_MAX_REQUIRED + 1];
+    INVARIANT(s->n_required <= ARGS_MAX_REQUIRED && s->n_names <= s->n_required + 1);
+    if (args_bind(s, args, n_args, kwnames, out) < 0) {
+        return NULL;
+    }
+    if (s->n_names == s->n_required || out[s->n_required] == NULL) {
+        return function(self, out, s->n_required, NULL);
+    }
+    PyObject *only = Py_BuildValue("(s)", "context"),
+             *result = only == NULL ? NULL : function(self, out, s->n_required, only);
+    Py_XDECREF(only);
+    return result;
+}
+
+static COLD int
+args_raise(const struct args_signature *s, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    PyObject *out[ARGS_MAX_REQUIRED + 1];
+    int rc = args_bind(s, args, n_args, kwnames, out);
+    INVARIANT(rc < 0);
+    return rc;
+}
+
+static inline int
+args_with_context(const struct args_signature *s, PyObject *interned_context, PyObject *const *args, Py_ssize_t n_args,
+                  PyObject *kwnames, PyObject **context)
+{
+    if (UNLIKELY(n_args < s->n_required)) {
+        return args_raise(s, args, n_args, kwnames);
+    }
+    PyObject *value = NULL;
+    for (Py_ssize_t i = 0; kwnames != NULL && i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (UNLIKELY(name != interned_context) && PyUnicode_CompareWithASCIIString(name, "context") != 0) {
+            return args_raise(s, args, n_args, kwnames);
+        }
+        value = args[n_args + i];
+    }
+    *context = value == Py_None ? NULL : value;
+    return 0;
 }

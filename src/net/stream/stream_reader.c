@@ -210,13 +210,9 @@ stream_reader_feed_other(StreamReader *r, struct state *st, PyObject *data)
 }
 
 static PyObject *
-StreamReader_feed_data(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+StreamReader_feed_data(PyObject *self, PyObject *data)
 {
     StreamReader *r = (StreamReader *)self;
-    PyObject *data = args_only("feed_data", "data", n_args, args, kwnames);
-    if (data == NULL) {
-        return NULL;
-    }
     int rc = 0;
     if (UNLIKELY(r->eof)) {
         rc = stream_reader_raise_after_eof();
@@ -253,20 +249,18 @@ StreamReader_exception(PyObject *self, PyObject *Py_UNUSED(none))
 }
 
 static PyObject *
-StreamReader_set_exception(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+StreamReader_set_exception(PyObject *self, PyObject *exception)
 {
-    PyObject *exception = args_only("set_exception", "exc", n_args, args, kwnames);
-    if (exception == NULL || stream_reader_set_exception((StreamReader *)self, state_of(self), exception) < 0) {
+    if (stream_reader_set_exception((StreamReader *)self, state_of(self), exception) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
 static PyObject *
-StreamReader_set_transport(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+StreamReader_set_transport(PyObject *self, PyObject *transport)
 {
-    PyObject *transport = args_only("set_transport", "transport", n_args, args, kwnames);
-    if (transport == NULL || stream_reader_set_transport((StreamReader *)self, transport) < 0) {
+    if (stream_reader_set_transport((StreamReader *)self, transport) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -496,18 +490,21 @@ PyDoc_STRVAR(StreamReader_doc,
              "None is the running one.\n"
              "Raises: ValueError (limit <= 0).  Source: asyncio.StreamReader.  Differs: _buffer must be a bytearray.");
 
+ARGS_NAMED(StreamReader_feed_data_named, StreamReader_feed_data, "StreamReader.feed_data", "data")
+ARGS_NAMED(StreamReader_set_exception_named, StreamReader_set_exception, "StreamReader.set_exception", "exc")
+ARGS_NAMED(StreamReader_set_transport_named, StreamReader_set_transport, "StreamReader.set_transport", "transport")
+
 static PyMethodDef StreamReader_methods[] = {
-    STREAM_METHOD(StreamReader, feed_data, STREAM_FASTCALL, StreamReader_feed_data_doc),
+    {ARGS_NAMED_METHOD("feed_data", StreamReader_feed_data_named), StreamReader_feed_data_doc},
     STREAM_METHOD(StreamReader, feed_eof, METH_NOARGS, PyDoc_STR("feed_eof($self)\n--\n\nNo more bytes will come.")),
     STREAM_METHOD(StreamReader, at_eof, METH_NOARGS,
                   PyDoc_STR("at_eof($self)\n--\n\nTrue when the end has come and all was read.")),
     STREAM_METHOD(StreamReader, exception, METH_NOARGS,
                   PyDoc_STR("exception($self)\n--\n\nWhat set_exception() was given, or None.")),
-    STREAM_METHOD(
-        StreamReader, set_exception, STREAM_FASTCALL,
-        PyDoc_STR("set_exception($self, exc)\n--\n\nEvery read raises exc from now on, the one that waits included.")),
-    STREAM_METHOD(StreamReader, set_transport, STREAM_FASTCALL,
-                  PyDoc_STR("set_transport($self, transport)\n--\n\nWhom to pause and resume.")),
+    {ARGS_NAMED_METHOD("set_exception", StreamReader_set_exception_named),
+     PyDoc_STR("set_exception($self, exc)\n--\n\nEvery read raises exc from now on, the one that waits included.")},
+    {ARGS_NAMED_METHOD("set_transport", StreamReader_set_transport_named),
+     PyDoc_STR("set_transport($self, transport)\n--\n\nWhom to pause and resume.")},
     STREAM_METHOD(StreamReader, _wakeup_waiter, METH_NOARGS, NULL),
     STREAM_METHOD(StreamReader, _maybe_resume_transport, METH_NOARGS, NULL),
     STREAM_METHOD(StreamReader, _replace_transport, METH_O, NULL),
