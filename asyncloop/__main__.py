@@ -1,8 +1,8 @@
 """python -m asyncloop [--keep-uvloop] SCRIPT | -m MODULE | -c CODE | - [ARGS]: run an unmodified program on asyncloop.
 
-Its child processes that are Python run on asyncloop too, and uvloop's ways to a loop give ours (_asyncloop_boot.py).  The program finds what plain
-`python` would have given it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  An exception that leaves it goes to
-Python's own machinery; only the frames of this file and of the runner beneath are taken off its traceback.
+Child processes that run Python use asyncloop too, and uvloop's functions give our loop (_asyncloop_boot.py).  The program finds what plain `python`
+would give it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  The interpreter itself deals with an exception that leaves
+the program; we only take the frames of this file and of the runner off its traceback.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _run_module_as_main: Any = getattr(runpy, "_run_module_as_main")
 
 
 def _python_name() -> str:
-    """The interpreter as it was called, which begins its own messages."""
+    """The name by which the interpreter was called: its own messages begin with it."""
     return sys.orig_argv[0] if sys.orig_argv else sys.executable
 
 
 def _new_main_module() -> ModuleType:
-    """A fresh `__main__` in sys.modules, as the interpreter makes it before it runs anything."""
+    """Put a new `__main__` into sys.modules, as the interpreter does before it runs anything."""
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     if sys.version_info < (3, 14):
@@ -61,13 +61,13 @@ def _new_main_module() -> ModuleType:
 
 
 def _replace_path0(path: str) -> None:
-    """Put path where python puts the script's folder; -P and -I leave it out, as they left out what -m puts there."""
+    """Put path where python puts the script's folder.  With -P or -I there is no such place: -m has put nothing there either."""
     if not sys.flags.safe_path:
         sys.path[0] = path
 
 
 def _load_script(filename: str) -> CodeType:
-    """The code of a source or compiled file; a file that cannot be opened is python's own message and status 2."""
+    """The code of a source or compiled file.  If it cannot be opened, print python's own message and exit with status 2."""
     try:
         with io.open_code(filename) as f:
             code: CodeType | None = pkgutil.read_code(f)
@@ -104,7 +104,7 @@ def _run_module(name: str) -> None:
 
 
 def _run_text(source: str | bytes, filename: str, lines: list[str]) -> None:
-    """What -c and - are: a program that is in no file; lines: what a traceback shows of it."""
+    """Run a program that is in no file (-c and -).  lines: what a traceback shows of it."""
     _replace_path0("")
     module = _new_main_module()
     module.__dict__["__loader__"] = importlib.machinery.BuiltinImporter
@@ -138,10 +138,10 @@ def _without_our_frames(tb: TracebackType | None) -> TracebackType | None:
 
 
 def _hide_our_frames(exc: BaseException) -> None:
-    """Have the next call of sys.excepthook, whatever it is by now, see exc without our frames and those beneath them.
+    """Let sys.excepthook, whichever the program has set, see exc without our frames.
 
-    Printing by ourselves would be simpler, but the exit status (of a Ctrl-C, say), sys.last_exc and -i are the interpreter's business: so the exception
-    goes on upwards, and the hook is put back before it is called.
+    We could print the exception ourselves, but only the interpreter gives the right exit status (of a Ctrl-C, say) and sets sys.last_exc, and -i needs it
+    too.  So we let the exception go on, and set a hook that puts the former one back, takes our frames off, and calls it.
     """
     if not hasattr(sys, "excepthook"):
         return
@@ -200,7 +200,7 @@ def main() -> None:
     os.environ[_asyncloop_boot.VARIABLE] = _asyncloop_boot.KEEP_UVLOOP if keep_uvloop else "1"
     install()
     sys.argv = argv
-    # Keep this module's own namespace alive while the program runs: it is no longer in sys.modules under any name.
+    # Keeps this module alive while the program runs: the program's `__main__` takes its place in sys.modules.
     ours = sys.modules["__main__"]
     try:
         run(what)

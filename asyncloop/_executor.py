@@ -1,7 +1,8 @@
 """What a loop must know of concurrent.futures' thread pool, to hand it calls without a concurrent.futures.Future (src/task/bridge/executor.c).
 
-A ThreadPoolExecutor runs whatever is in its queue: it calls the item's run(), and for items that it will not run any more item.future.cancel() or
-item.future.set_exception().  known_pool() looks whether the pool of this Python is such a one; a pool that uses other names gets its calls by submit().
+A ThreadPoolExecutor takes items from its queue.  It calls run() of an item, and item.future.cancel() or item.future.set_exception() if it will never
+run it.  We put items of our own into that queue, so known_pool() first checks that this Python's pool does no more than that: that its functions use
+only the names listed here.  Any other pool gets its calls through submit().
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from concurrent.futures import thread
 from typing import Any
 
-# The names that the functions of the pool use, in all versions known.  Those of an item are run, future, cancel and set_exception.
+# The names that each function of the pool uses, in all versions that we know.  Of an item they use run, future, cancel and set_exception.
 _NAMES = {
     "submit": {"BROKEN", "BrokenThreadPool", "Future", "RuntimeError", "_WorkItem", "_adjust_thread_count", "_base", "_broken", "_global_shutdown_lock"}
     | {"_resolve_work_item_task", "_shutdown", "_shutdown_lock", "_work_queue", "put"},
@@ -27,7 +28,7 @@ _WORKER_NAMES = {"BaseException", "Empty", "LOGGER", "_base", "_idle_semaphore",
 
 
 def known_pool() -> tuple[type[Any], Any, Any, Any] | None:
-    """The class, its submit function, the lock that goes with the module's `_shutdown`, the module; None for a pool that is not known."""
+    """The class, its submit function, the lock that guards the module's `_shutdown`, the module; None for a pool that we do not know."""
     pool, module = concurrent.futures.ThreadPoolExecutor, sys.modules[thread.__name__]
     if pool.__module__ != thread.__name__:
         return None
@@ -41,5 +42,5 @@ def known_pool() -> tuple[type[Any], Any, Any, Any] | None:
 
 
 def default_executor() -> Any:
-    """What asyncio makes for run_in_executor(None, …)."""
+    """The pool that asyncio makes for run_in_executor(None, …)."""
     return concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")

@@ -1,11 +1,11 @@
 """install() and uninstall(): make asyncloop what an unmodified program gets from asyncio.
 
-install() sets the policy and rebinds asyncio's functions and classes, that of the loop among them, to their C twins, in the package `asyncio` and in
-the module that defines them; code that imported a name earlier keeps asyncio's.  What stood in each place is remembered, and uninstall() puts it
-back, unless somebody else has put something there meanwhile.
+install() sets the policy and binds the names of asyncio's functions and classes, the loop's class among them, to our twins: in the package `asyncio` and
+in the module that defines them.  Code that imported a name earlier keeps asyncio's.  install() remembers what each name meant, and uninstall() binds
+it again, unless somebody else has bound the name meanwhile.
 
-A rebound class accepts asyncio's own objects and subclasses in isinstance and issubclass (src/core/twin.h), so the two kinds may mix.  Private names stay what
-they are: `asyncio.tasks._CTask` is still asyncio's.
+A twin of a class accepts asyncio's own objects and subclasses in isinstance and issubclass (src/core/twin.h), so a program may mix the two kinds.
+Private names stay as they are: `asyncio.tasks._CTask` is still asyncio's.
 """
 
 from __future__ import annotations
@@ -68,25 +68,27 @@ _LOOPS = ("SelectorEventLoop", "EventLoop")  # the second from 3.13 on
 # (module or class, name, what was there, what we put there), and (policy before, our policy): empty when not installed.
 _rebound: list[tuple[Any, str, Any, Any]] = []
 _policies: list[tuple[Any, Any]] = []
-# Around both functions: of two threads in them the one would take the other's half for the whole.
+# install() and uninstall() hold it: a second thread would take what is half done for finished.
 _lock = threading.RLock()
 
 
 def _twin(name: str) -> Any:
-    """Our object of that name, in C or in the Python part that makes it; None where this Python version keeps asyncio's."""
+    """Our object of that name, from C or from the package; None where this Python version keeps asyncio's."""
     return getattr(_asyncloop, name, None) or getattr(importlib.import_module(__package__), name, None)
 
 
 def _rebind(where: Any, name: str, value: Any) -> None:
-    """Set a name that is there, and remember what it was."""
+    """Bind a name that exists to value, and remember what it meant."""
     if hasattr(where, name):
         _rebound.append((where, name, getattr(where, name), value))
         setattr(where, name, value)
 
 
 def _rebind_loops() -> None:
-    """asyncio's names of its loop's class mean ours, which then answers for both kinds; and asyncio's default policies make ours, whenever and by
-    whomever they were made: so their class is not replaced but told."""
+    """Bind asyncio's names for its loop's class to ours, and let asyncio's default policies make our loop.
+
+    A default policy may exist already, so its class stays, and we change the attribute that says which loop it makes.
+    """
     _rebind(Loop, "_stands_for", getattr(unix_events, "_UnixSelectorEventLoop"))
     for name in _LOOPS:
         _rebind(asyncio, name, Loop)
@@ -100,7 +102,7 @@ def _rebind_loops() -> None:
 def install(*, helpers: bool = True) -> None:
     """Set the policy, and rebind asyncio's helpers (sleep, gather, Queue, Task …) and its loop's class to ours unless helpers is false.
 
-    Does nothing that is done already.  Call it before the modules are imported that take names out of asyncio (`from asyncio import Queue`).
+    A second call does nothing.  Call it before you import modules that take names out of asyncio (`from asyncio import Queue`).
     """
     with _lock:
         if not _policies:
@@ -124,7 +126,7 @@ def install(*, helpers: bool = True) -> None:
 
 
 def _show(installed: bool) -> None:
-    """Let what took asyncio's names say that it is of asyncio's modules (__module__), or of asyncloop again: repr, pickle and inspect go by that."""
+    """Set __module__ of our twins to asyncio's modules, or back to asyncloop: repr, pickle and inspect read it."""
     _asyncloop._show_native(installed)
     for _, name, before, twin in _rebound:
         if name in _HELPERS and type(twin) is type(_show):
@@ -132,7 +134,7 @@ def _show(installed: bool) -> None:
 
 
 def uninstall() -> None:
-    """Put back what install() replaced.  Does nothing when it is not installed."""
+    """Undo install().  Without an install() it does nothing."""
     with _lock:
         if _rebound:
             _show(False)

@@ -1,7 +1,7 @@
 """EventLoopPolicy: for code that asks asyncio's policy for its loop.
 
-Policies warn from Python 3.14 on and are gone in 3.16.  The base class is asyncio's own, taken by the name that does not warn; where it is gone
-importing this module is an ImportError, which the package turns into the AttributeError of a name that is not there.
+asyncio's names for policies warn from Python 3.14 on, and are gone in 3.16.  We take the base class by its private name, which does not warn.  Where
+that is gone too, importing this module raises ImportError, and the package has no EventLoopPolicy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .loop import Loop
 
-# Up to 3.13 with the child watcher, which asyncio.create_subprocess_exec asks the policy for.
+# Up to 3.13 it also has the child watcher, for which asyncio.create_subprocess_exec asks the policy.
 _BASE = (unix_events, "_UnixDefaultEventLoopPolicy")
 
 if not hasattr(*_BASE):
@@ -35,7 +35,7 @@ DEFAULT: Any = _Base
 
 
 def get_policy() -> Any:
-    """The policy in force; None while asyncio has not made its default one."""
+    """The present policy; None if nobody has set one and asyncio has not made its default yet."""
     return getattr(events, "_event_loop_policy")
 
 

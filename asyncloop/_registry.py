@@ -1,13 +1,12 @@
-"""asyncio's registries know our tasks: all_tasks(), and from 3.14 on the call graphs.
+"""Makes our tasks known to asyncio: to all_tasks(), and from 3.14 on to the call graphs.
 
-all_tasks: asyncio's WeakSet of foreign tasks gets a class that adds them when somebody iterates.
+all_tasks: asyncio keeps tasks that are not its own in a WeakSet.  Our tasks are not in it, as that would cost each of them time; C has the unfinished
+tasks of each loop in a list of pointers.  So the set gets the class _Tasks, which adds our tasks when somebody iterates.  Anybody may have imported the
+set, so the object stays and only its class changes.  To find it on every version, we register an object for a moment and see who refers to it.
+Thread: any; C makes strong references of the whole list at once, under the GIL.
 
-A task of ours registers nowhere: C keeps the unfinished ones of each loop in a list of pointers.  The set is found through a task registered for a moment,
-the same way on all versions; a reference to it may have been imported anywhere, so the object stays and only its class changes.
-Thread: any; the list is taken as strong references in one go under the GIL.
-
-Call graphs: who waits for whom through gather, TaskGroup, wait … is noted by two C functions of asyncio that pass over futures of other types.  Ours take
-their names in asyncio: they note what concerns our futures and hand the rest on.
+Call graphs: two C functions of asyncio note who waits for whom through gather, TaskGroup, wait …, and pass over futures of other types.  Ours take their
+names in asyncio: they note what concerns our futures, and hand the rest on to asyncio's.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from . import _asyncloop
 
 
 class _Tasks(weakref.WeakSet[Any]):
-    """The WeakSet of foreign tasks, and our own unfinished ones."""
+    """The tasks that asyncio keeps in its WeakSet, and our own unfinished ones."""
 
-    elsewhere: Any = ()
+    elsewhere: Any = ()  # further tasks
 
     def __iter__(self) -> Iterator[Any]:
         yield from super().__iter__()
@@ -40,7 +39,7 @@ class _Probe:
 
 
 def _find_registry() -> weakref.WeakSet[Any]:
-    """asyncio's set: the weak reference that it holds to a registered object has a callback that knows it."""
+    """asyncio's set.  It holds a weak reference to each registered object, and the callback of that reference knows the set."""
     from asyncio import _register_task, _unregister_task
 
     probe: Any = _Probe()
@@ -62,7 +61,8 @@ def join() -> None:
     if type(registry) is weakref.WeakSet:
         registry.__class__ = _Tasks
     elif not isinstance(registry, weakref.WeakSet):
-        # A subinterpreter of 3.11: _asyncio's set is the main interpreter's and must not get a class of this one.  all_tasks looks its name up.
+        # A subinterpreter of 3.11: _asyncio's set belongs to the main interpreter, and must not get a class of this one.  all_tasks() looks the
+        # set up by its name, so the name gets a set of our own.
         here = _Tasks()
         here.elsewhere = registry
         setattr(tasks, "_all_tasks", here)
