@@ -87,6 +87,10 @@ enum timer_kind { STATE_TIMERS(NUMBER) TIMER_KIND_COUNT };
 #define STATE_SINKS_MAX 4
 struct sink;
 
+/* Kinds of future (task/future/future.h). */
+#define STATE_FUTURE_KINDS_MAX 8
+struct future_methods;
+
 struct Loop;
 typedef int (*ready_fn)(struct Loop *loop, PyObject *self, PyObject *arg);
 
@@ -142,6 +146,7 @@ struct state {
         const struct sink *sink;
     } sinks[STATE_SINKS_MAX];
     ready_fn task_runs[2]; /* of the ready entries that are the step of a task; the task is self (core/virtual.c) */
+    const struct future_methods *future_methods[STATE_FUTURE_KINDS_MAX]; /* by enum future_kind; may be NULL */
     bool callback_source_takes_debug; /* asyncio's _format_callback_source differs between patch releases */
 #define DECLARE(name) bool name;
     struct {

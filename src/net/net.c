@@ -5,6 +5,7 @@
 #include "net/conn/fdtable.h"
 #include "net/fd/python_socket.h"
 #include "net/conn/sock_transport.h"
+#include "net/ops/sock_ops.h"
 #include "net/tls/tls.h"
 #include "net/udp/udp_batch.h"
 
@@ -17,6 +18,7 @@ net_loop_init(Loop *loop)
         PyErr_NoMemory();
         return -1;
     }
+    loop->net->evict_writer = sock_ops_evict_writer;
     return 0;
 }
 

@@ -15,6 +15,8 @@ struct net {
     /* connections accepted next that are not read before the poller reports them, as an earlier one had sent nothing
      * yet */
     uint8_t patient_connections;
+    /* handed down by net/ops: a transport that closes fd calls it before */
+    void (*evict_writer)(Loop *loop, int fd);
 };
 
 #endif

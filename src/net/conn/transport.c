@@ -9,7 +9,6 @@
 #include "net/conn/fdtable.h"
 #include "net/fd/python_socket.h"
 #include "net/conn/server.h"
-#include "net/ops/sock_ops.h"
 
 #include <errno.h>
 
@@ -697,7 +696,7 @@ transport_release(Transport *t)
         fdtable_unset(t->loop->st, fd, t);
         t->fd = -1;
         if (UNLIKELY(t->empty_waiter != NULL)) {
-            sock_ops_evict_writer(t->loop, fd); /* a sendfile that waits for room */
+            t->loop->net->evict_writer(t->loop, fd); /* a sendfile that waits for room */
         }
         if (t->sock == NULL) {
             sock_close(fd);

@@ -2,7 +2,6 @@
 #include "core/context.h"
 #include "core/handle.h"
 #include "task/future/future.h"
-#include "task/wait/shield.h"
 
 enum { CALLBACKS_FIRST_CAPACITY = 4 };
 
@@ -300,7 +299,8 @@ static PyObject *
 callbacks_as_list(Future *f)
 {
     PyObject *list = PyList_New(0);
-    if (list != NULL && f->kind == FUTURE_SHIELD && shield_list_outer_callback((ShieldFuture *)f, list) < 0) {
+    const struct future_methods *own = f->kind == FUTURE_PLAIN ? NULL : future_methods_of(future_state_of(f), f);
+    if (list != NULL && own != NULL && own->list_callbacks != NULL && own->list_callbacks(f, list) < 0) {
         Py_CLEAR(list);
     }
     for (uint32_t i = 0; list != NULL && f->state == FUTURE_PENDING && i < callbacks_count(f); i++) {

@@ -5,9 +5,6 @@
 #include "core/ask.h"
 #include "core/context.h"
 #include "core/freelist.h"
-#include "task/wait/gather.h"
-#include "task/wait/shield.h"
-#include "task/wait/sleep.h"
 #include "task/future/task.h"
 
 static inline struct state *
@@ -391,6 +388,13 @@ future_raise_invalid_state(Future *f)
     return -1;
 }
 
+static inline int
+future_finish_own_way(Future *f)
+{
+    const struct future_methods *own = f->is_own ? future_methods_of(((Loop *)f->loop)->st, f) : NULL;
+    return own == NULL || own->finished == NULL ? 0 : own->finished(f);
+}
+
 /* f is pending. Its callbacks are scheduled; whatever stood for its being pending is undone. */
 static inline int
 future_finish(Future *f, enum future_state state, PyObject *result, PyObject *traceback)
@@ -404,10 +408,7 @@ future_finish(Future *f, enum future_state state, PyObject *result, PyObject *tr
     if (f->kind == FUTURE_TASK) {
         task_unlink((Task *)f);
     }
-    else if (f->kind == FUTURE_SLEEP) {
-        sleep_future_stop((SleepFuture *)f);
-    }
-    else if (f->kind == FUTURE_SHIELD && f->is_own && shield_outer_finished((ShieldFuture *)f) < 0) {
+    else if (f->kind != FUTURE_PLAIN && future_finish_own_way(f) < 0) {
         return -1;
     }
     if (first.target == NULL && f->rare == NULL) {
@@ -549,9 +550,11 @@ future_cancel_any(struct state *st, PyObject *future, PyObject *message)
     if (LIKELY(future_has_usual(st, future, st->str.cancel))) {
         SECTION_ENTER(((Future *)future)->loop);
         Future *f = (Future *)future;
-        return f->kind == FUTURE_TASK     ? task_cancel((Task *)f, message)
-               : f->kind == FUTURE_GATHER ? gather_cancel((GatherFuture *)f, message)
-                                          : future_cancel(f, message);
+        if (f->kind == FUTURE_TASK) {
+            return task_cancel((Task *)f, message);
+        }
+        const struct future_methods *own = future_methods_of(st, f);
+        return own == NULL || own->cancel == NULL ? future_cancel(f, message) : own->cancel(f, message);
     }
     return ask_truth(PyObject_CallMethodOneArg(future, st->str.cancel, message == NULL ? Py_None : message));
 }

@@ -18,7 +18,8 @@
 #include "core/loop.h"
 
 enum future_state { FUTURE_PENDING, FUTURE_CANCELLED, FUTURE_FINISHED };
-enum future_kind { FUTURE_PLAIN, FUTURE_TASK, FUTURE_SLEEP, FUTURE_GATHER, FUTURE_SHIELD };
+enum future_kind { FUTURE_PLAIN, FUTURE_TASK, FUTURE_SLEEP, FUTURE_GATHER, FUTURE_SHIELD, FUTURE_KINDS };
+_Static_assert(FUTURE_KINDS <= STATE_FUTURE_KINDS_MAX, "the state has a place for each kind");
 
 struct callback {
     PyObject *target;  /* NULL: no callback */
@@ -70,6 +71,21 @@ typedef struct {
     bool must_cancel; /* Task */
     bool log_destroy; /* Task: say so when it is destroyed while pending */
 } Future;
+
+/* What a kind of future does in another way than a plain one; its own file hands it down (st->future_methods).  NULL:
+ * as a plain one does it.  A Task's part lies in this room, and is called by name. */
+struct future_methods {
+    int (*finished)(Future *f); /* done now, on an own loop; its callbacks are scheduled next */
+    int (*cancel)(Future *f, PyObject *message); /* as future_cancel */
+    int (*list_callbacks)(Future *f, PyObject *list); /* adds what asyncio has before the callbacks of its users */
+};
+
+/* NULL: nothing. */
+static inline const struct future_methods *
+future_methods_of(struct state *st, const Future *f)
+{
+    return st->future_methods[f->kind];
+}
 
 static int future_register(PyObject *module, struct state *st) MUST_CHECK;
 

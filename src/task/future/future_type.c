@@ -340,7 +340,7 @@ Future_get_callbacks(PyObject *self, void *Py_UNUSED(closure))
     if (future_ensure_alive(f) < 0) {
         return NULL;
     }
-    if (f->state != FUTURE_PENDING || (callbacks_count(f) == 0 && f->kind != FUTURE_SHIELD)) {
+    if (f->state != FUTURE_PENDING) {
         Py_RETURN_NONE;
     }
     PyObject *list = callbacks_as_list(f);

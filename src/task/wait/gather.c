@@ -160,9 +160,10 @@ gather_cancel_other(struct state *st, PyObject *child, PyObject *message)
 }
 
 static int
-gather_cancel(GatherFuture *g, PyObject *message)
+gather_cancel(Future *f, PyObject *message)
 {
-    struct state *st = future_state_of(&g->future);
+    GatherFuture *g = (GatherFuture *)f;
+    struct state *st = future_state_of(f);
     if (g->future.state != FUTURE_PENDING || !g->is_built) {
         return 0;
     }
@@ -189,6 +190,8 @@ gather_cancel(GatherFuture *g, PyObject *message)
     }
     return is_any;
 }
+
+static const struct future_methods gather_methods = {.cancel = gather_cancel};
 
 /* ---- gather() */
 
@@ -459,7 +462,7 @@ GatherFuture_cancel(PyObject *self, PyObject *const *args, Py_ssize_t n_args, Py
     if (future_parse_cancel(args, n_args, kwnames, &message) < 0) {
         return NULL;
     }
-    int rc = gather_cancel((GatherFuture *)self, message);
+    int rc = gather_cancel((Future *)self, message);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
@@ -561,5 +564,6 @@ gather_register(PyObject *module, struct state *st)
                < 0) {
         return -1;
     }
+    st->future_methods[FUTURE_GATHER] = &gather_methods;
     return guard_add_functions(module, gather_functions);
 }

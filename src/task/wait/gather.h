@@ -20,6 +20,5 @@ typedef struct {
 } GatherFuture;
 
 static int gather_register(PyObject *module, struct state *st) MUST_CHECK;
-static int gather_cancel(GatherFuture *g, PyObject *message) MUST_CHECK; /* 1, 0 or -1 */
 
 #endif

@@ -108,15 +108,15 @@ shield_outer_ready(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     return loop_report(loop, "Exception in callback shield.<locals>._outer_done_callback()", NULL);
 }
 
-static inline int
-shield_outer_finished(ShieldFuture *outer)
+static int
+shield_outer_finished(Future *outer)
 {
-    PyObject *inner = outer->inner;
-    struct state *st = ((Loop *)outer->future.loop)->st;
-    if (inner == NULL || (future_has_usual(st, inner, st->str.done) && ((Future *)inner)->state != FUTURE_PENDING)) {
+    Loop *loop = (Loop *)outer->loop;
+    PyObject *inner = ((ShieldFuture *)outer)->inner;
+    if (inner == NULL || (future_has_usual(loop->st, inner, loop->st->str.done) && future_is_done((Future *)inner))) {
         return 0;
     }
-    return loop_ready_push((Loop *)outer->future.loop, shield_outer_ready, (PyObject *)outer, NULL);
+    return loop_ready_push(loop, shield_outer_ready, (PyObject *)outer, NULL);
 }
 
 static PyObject *
@@ -129,9 +129,9 @@ shield_outer_called(PyObject *self, PyObject *Py_UNUSED(outer))
 static PyMethodDef shield_outer_def = {"_outer_done_callback", shield_outer_called, METH_O, NULL};
 
 static int
-shield_list_outer_callback(ShieldFuture *outer, PyObject *list)
+shield_list_outer_callback(Future *outer, PyObject *list)
 {
-    if (!outer->future.is_own || outer->future.state != FUTURE_PENDING || outer->inner == NULL) {
+    if (!outer->is_own || outer->state != FUTURE_PENDING || ((ShieldFuture *)outer)->inner == NULL) {
         return 0;
     }
     PyObject *callable = PyCFunction_New(&shield_outer_def, (PyObject *)outer), *context = PyContext_CopyCurrent();
@@ -142,6 +142,11 @@ shield_list_outer_callback(ShieldFuture *outer, PyObject *list)
     Py_XDECREF(pair);
     return rc;
 }
+
+static const struct future_methods shield_methods = {
+    .finished = shield_outer_finished,
+    .list_callbacks = shield_list_outer_callback,
+};
 
 /* On a loop that is not ours outer has a callback like any other. */
 static COLD int
@@ -299,5 +304,6 @@ shield_register(PyObject *module, struct state *st)
         || future_import(&st->native_shield, "asyncio.tasks", "shield") < 0) {
         return -1;
     }
+    st->future_methods[FUTURE_SHIELD] = &shield_methods;
     return guard_add_functions(module, shield_functions);
 }

@@ -17,11 +17,4 @@ typedef struct {
 
 static int shield_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* future.c: outer, on an own loop, is done now. */
-static inline int shield_outer_finished(ShieldFuture *outer) MUST_CHECK;
-
-/* callbacks.c */
-/* what asyncio has there, for those who look */
-static int shield_list_outer_callback(ShieldFuture *outer, PyObject *list) MUST_CHECK;
-
 #endif

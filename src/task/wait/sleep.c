@@ -28,6 +28,15 @@ sleep_future_stop(SleepFuture *s)
     }
 }
 
+static int
+sleep_future_finished(Future *f)
+{
+    sleep_future_stop((SleepFuture *)f);
+    return 0;
+}
+
+static const struct future_methods sleep_future_methods = {.finished = sleep_future_finished};
+
 static PyObject *
 sleep_future_new(Loop *loop, double when, PyObject *value)
 {
@@ -280,6 +289,7 @@ sleep_register(PyObject *module, struct state *st)
                < 0) {
         return -1;
     }
+    st->future_methods[FUTURE_SLEEP] = &sleep_future_methods;
     st->timer_kinds[TIMER_KIND_SLEEP].on_due = sleep_future_on_due;
     st->timer_kinds[TIMER_KIND_SLEEP].offset = offsetof(SleepFuture, timer);
     return coro_function_add_to_module(module, st, sleep_functions);

@@ -17,7 +17,4 @@ typedef struct {
 
 static int sleep_register(PyObject *module, struct state *st) MUST_CHECK;
 
-/* The future is done: no timer any more. */
-static inline void sleep_future_stop(SleepFuture *s);
-
 #endif
