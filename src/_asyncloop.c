@@ -1,18 +1,22 @@
 /* _asyncloop.c -- the build, and the list of layers: every .c of asyncloop, lowest layer first, as one translation
  * unit.
  *
- * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_type < module.  A lower layer never
- * includes a header of a higher one. */
+ * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_type < module.  A file includes only
+ * headers that have their place before it.  A header has the place of its .c, or, where it is named here itself, that
+ * place: its types come early, while its functions need what follows. */
 #include "base/compat.h"
+#include "base/api.h"
 
 #include "plain/clock.c"
 #include "plain/file.c"
 #include "plain/gate.c"
+#include "plain/poller.h"
 #include "plain/poller_epoll.c"
 #include "plain/sock.c"
 #include "plain/timers.c"
 #include "plain/wakeup.c"
 
+#include "core/state.h"
 #include "core/section.c"
 #include "core/freelist.c"
 #include "core/guard.c"
@@ -26,18 +30,21 @@
 #include "core/raise.c"
 #include "core/log.c"
 
+#include "core/loop.h"
+#include "core/inbox.c"
 #include "core/aiobridge.c"
 #include "core/context.c"
 #include "core/handle.c"
-#include "core/loop.c"
-#include "core/inbox.c"
-#include "core/loop_buffer.c"
-#include "core/loop_overrides.c"
-#include "core/virtual.c"
-#include "core/deferred.c"
 #include "core/signals.c"
 #include "core/watch.c"
+#include "core/virtual.c"
+#include "core/loop.c"
+#include "core/loop_buffer.c"
+#include "core/loop_overrides.c"
+#include "core/deferred.c"
 
+#include "task/future/future.h"
+#include "task/future/task.h"
 #include "task/future/callbacks.c"
 #include "task/future/future.c"
 #include "task/future/future_iter.c"
@@ -86,13 +93,15 @@
 #include "net/fd/addrinfo.c"
 #include "net/fd/python_socket.c"
 
+#include "net/conn/loop_state.h"
 #include "net/conn/fdtable.c"
 #include "net/conn/protocol.c"
 #include "net/conn/outq.c"
+#include "net/conn/transport.h"
+#include "net/conn/server.c"
 #include "net/conn/transport.c"
 #include "net/conn/sock_transport.c"
 #include "net/conn/transport_type.c"
-#include "net/conn/server.c"
 #include "net/conn/listener.c"
 
 #include "net/ops/sock_ops.c"
@@ -102,11 +111,13 @@
 #include "net/pipe/pipe_type.c"
 #include "net/pipe/process.c"
 
-#include "net/udp/udp.c"
+#include "net/udp/udp.h"
 #include "net/udp/udp_batch.c"
+#include "net/udp/udp.c"
 #include "net/udp/udp_type.c"
 
 #include "net/tls/openssl.c"
+#include "net/tls/tls_engine.h"
 #include "net/tls/tls_portable.c"
 #include "net/tls/tls_direct.c"
 #include "net/tls/tls.c"
@@ -115,12 +126,14 @@
 #include "net/tls/tls_type.c"
 #include "net/tls/tls_transport.c"
 
+#include "net/stream/stream.h"
+#include "net/stream/stream_writer.h"
 #include "net/stream/stream_buffer.c"
-#include "net/stream/stream.c"
 #include "net/stream/stream_reader.c"
 #include "net/stream/stream_read.c"
 #include "net/stream/stream_protocol.c"
 #include "net/stream/stream_writer.c"
+#include "net/stream/stream.c"
 
 #include "net/net.c"
 

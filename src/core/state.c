@@ -1,6 +1,7 @@
 /* core/state.c -- making, visiting and clearing the module's state: one list of fields for all three (core/state.h). */
 #include "core/state.h"
 
+#include "core/freelist.h"
 #include "core/guard.h"
 
 static inline struct state *

@@ -75,6 +75,27 @@ def test_rooms_include_down_only():
     assert found == set()
 
 
+def places(listed):
+    """The place of each file in the build: that of its line, and a header without a line stands with its .c."""
+    found = {name: place for place, name in enumerate(listed)}
+    return {name.removesuffix(".c") + ".h": place for name, place in found.items() if name.endswith(".c")} | found
+
+
+def against_the_order(place, own, included):
+    return included != str(pathlib.PurePath(own).with_suffix(".h")) and place[included] > place[own]
+
+
+def test_files_include_what_stands_before_them():
+    place = places(re.findall(r'^#include "([^"]+)"', (SRC / "_asyncloop.c").read_text(), re.M))
+    wrong = []
+    for path in SOURCES:
+        own = str(path.relative_to(SRC))
+        if path.name != "state_list.h":
+            wrong += [f"{own} includes {included}" for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M)
+                      if not included.endswith("/state_list.h") and against_the_order(place, own, included)]
+    assert wrong == []
+
+
 def test_the_build_lists_the_layers_in_order():
     listed = re.findall(r'^\s*#\s*include\s+"([^"]+\.c)"', (SRC / "_asyncloop.c").read_text(), re.M)
     assert sorted(listed) == sorted(str(path.relative_to(SRC)) for path in SOURCES if path.suffix == ".c")
@@ -165,6 +186,8 @@ def test_these_checks_can_fail(tmp_path):
     assert layer_of("plain/ring.h") == "plain" and layer_of("module.c") == "module"
     assert is_upwards("net/tls/tls.c", "net/stream/stream.h") and is_upwards("net/fd/address.c", "net/net.h")
     assert not is_upwards("net/tls/tls.c", "net/conn/transport.h") and not is_upwards("net/net.c", "net/tls/tls.h")
+    place = places(["a.h", "b.c", "a.c"])
+    assert against_the_order(place, "b.h", "a.c") and not against_the_order(place, "b.c", "a.h") and not against_the_order(place, "a.h", "a.h")
     body = "static int\nlong_one(int a)\n{\n" + "    a++;\n" * 80 + "}\n"
     assert list(functions(body)) == [("long_one", 83)]
     assert TABLES.match("Loop_methods") and TABLES.match("kept_slots.3") and not TABLES.match("cache")
