@@ -204,3 +204,64 @@ def test_streams(t):
 
     t.keep_warnings = False
     t.run(main())
+
+
+# --- too many, too few, of other names
+
+def misfits(function):
+    """Arguments that function, a method without its self, does not take: (positional, by name)."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    n_positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    kinds = {p.kind for p in parameters}
+    only = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+    for n in range(len(required)):
+        yield required[:n], {}
+        yield [], dict.fromkeys(required[:n])
+    if required:
+        yield required, {required[0]: None}
+        yield required[:1], {required[0]: None}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        for n in (1, 2):
+            yield [None] * (n_positional + n), {}
+            yield [None] * (n_positional + n), only
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        yield required, {"zzzzzzzz": None}
+        yield required[1:], {"zzzzzzzz": None}
+        yield [], {"zzzzzzzz": None, "yyyyyyyy": None}
+        yield [None] * (n_positional + 1), {"zzzzzzzz": None}
+
+
+def refuses(t, holder, classes):
+    """Says how each method of asyncio's class, on an object of either, refuses what does not fit."""
+    seen = set()
+    for name, function in ((name, function) for cls in classes for name, function in vars(cls).items()):
+        if name in seen or name.startswith("_") or not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+            continue
+        seen.add(name)
+        for args, kwargs in misfits(function):
+            try:
+                getattr(holder, name)(*args, **kwargs)
+            except TypeError as exc:
+                t.say(name, len(args), list(kwargs), str(exc))
+            else:
+                t.say(name, len(args), list(kwargs), "was taken")
+    t.say(sorted(seen))
+
+
+@same
+def test_loops_refuse_what_does_not_fit(t):
+    refuses(t, t.loop, [asyncio.SelectorEventLoop, asyncio.SelectorEventLoop.__base__, asyncio.base_events.BaseEventLoop])
+
+
+@same
+def test_streams_refuse_what_does_not_fit(t):
+    refuses(t, t.kit.classes.StreamReader(loop=t.loop), [asyncio.StreamReader])
+
+
+@same
+def test_locks_queues_and_groups_refuse_what_does_not_fit(t):
+    refuses(t, t.kit.classes.TaskGroup(), [asyncio.TaskGroup])
+    for name in ("Lock", "Event", "Condition", "Semaphore", "Barrier", "Queue"):
+        cls = getattr(t.kit.classes, name)
+        refuses(t, cls(1) if name == "Barrier" else cls(), getattr(asyncio, name).__mro__[:-1])

@@ -10,6 +10,7 @@ import inspect
 import pickle
 import sys
 import types
+import warnings
 import weakref
 
 import pytest
@@ -279,6 +280,74 @@ def test_iterator_protocol(t):
         future = t.future()
         future.set_exception(KeyError("k"))
         t.attempt(next, make(future))
+
+
+def stopped(t, call, *args):
+    """Calls, and says what it gave, raised or stopped with."""
+    try:
+        t.say(call(*args))
+    except StopIteration as exc:
+        t.say("stopped", exc.value)
+    except BaseException as exc:
+        t.say("raised", exc)
+
+
+@mixed
+def test_iterator_that_is_sent_to(t):
+    for make in (lambda f: f.__await__(), iter):
+        future = t.future()
+        it = make(future)
+        t.say(iter(it) is it, it.send("what is sent does not matter") is future)
+        stopped(t, it.send, None)
+        future = t.future()
+        it = make(future)
+        it.send(None)
+        future.set_result([5])
+        stopped(t, it.send, 7)
+
+
+@mixed
+def test_iterator_that_is_closed(t):
+    for make in (lambda f: f.__await__(), iter):
+        future = t.future()
+        it = make(future)
+        next(it)
+        t.say(it.close(), it.close(), future)
+        stopped(t, next, it)
+        stopped(t, it.send, None)
+        stopped(t, it.throw, KeyError("after the end"))
+
+
+@mixed
+def test_iterator_that_is_thrown_into(t):
+    try:
+        raise LookupError
+    except LookupError as exc:
+        traceback = exc.__traceback__
+
+    class NeedsArgument(Exception):
+        def __init__(self, needed):
+            pass
+
+    trials = [(KeyError("an instance"),), (KeyError,), (KeyError, "a value"), (KeyError, ("several", "values")), (KeyError, KeyError("one")),
+              (KeyError, ValueError("of another class")), (KeyError, None, None), (KeyError, None, traceback), (KeyError("k"), None, traceback),
+              (KeyError("k"), "a value"), (KeyError, None, "no traceback"), (5,), ("text",), (int,), (NeedsArgument,), (StopIteration(3),),
+              (GeneratorExit,), (), (KeyError, None, None, None)]
+    for args in trials:
+        future = t.future()
+        it = future.__await__()
+        next(it)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                it.throw(*args)
+            except BaseException as exc:
+                frames, tb = [], exc.__traceback__
+                while tb:
+                    frames, tb = frames + [tb.tb_frame.f_code.co_name], tb.tb_next
+                t.say(len(args), exc, frames.count("test_iterator_that_is_thrown_into"))
+        t.say([(w.category, str(w.message)) for w in caught], future.done())
+        stopped(t, next, it)
 
 
 @mixed
