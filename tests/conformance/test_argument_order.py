@@ -3,13 +3,18 @@ import asyncio
 import contextvars
 import inspect
 import itertools
+import os
+import socket
 import sys
+from asyncio import selector_events, unix_events
 
 import pytest
 
 from sidebyside import OURS, mixed, same
 
 EAGER = sys.version_info >= (3, 12)
+NATIVE_STREAM, NATIVE_DATAGRAM = selector_events._SelectorSocketTransport, selector_events._SelectorDatagramTransport
+NATIVE_READING, NATIVE_WRITING = unix_events._UnixReadPipeTransport, unix_events._UnixWritePipeTransport
 
 
 class Sour:
@@ -236,16 +241,18 @@ def refuses(t, holder, classes):
     """Says how each method of asyncio's class, on an object of either, refuses what does not fit."""
     seen = set()
     for name, function in ((name, function) for cls in classes for name, function in vars(cls).items()):
-        if name in seen or name.startswith("_") or not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
+        if name in seen or name.startswith("_") or not inspect.isfunction(function):
             continue
         seen.add(name)
         for args, kwargs in misfits(function):
             try:
-                getattr(holder, name)(*args, **kwargs)
+                result = getattr(holder, name)(*args, **kwargs)
             except TypeError as exc:
                 t.say(name, len(args), list(kwargs), str(exc))
             else:
                 t.say(name, len(args), list(kwargs), "was taken")
+                if asyncio.iscoroutine(result):
+                    result.close()
     t.say(sorted(seen))
 
 
@@ -257,6 +264,31 @@ def test_loops_refuse_what_does_not_fit(t):
 @same
 def test_streams_refuse_what_does_not_fit(t):
     refuses(t, t.kit.classes.StreamReader(loop=t.loop), [asyncio.StreamReader])
+    for args, kwargs in misfits(asyncio.StreamReader.__init__):
+        t.attempt(t.kit.classes.StreamReader, *args, **kwargs)
+
+
+@same
+def test_transports_refuse_what_does_not_fit(t):
+    async def main():
+        loop = asyncio.get_running_loop()
+        a, b = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=a)
+        refuses(t, transport, NATIVE_STREAM.__mro__[:-1])
+        datagrams, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+        refuses(t, datagrams, NATIVE_DATAGRAM.__mro__[:-1])
+        r, w = os.pipe()
+        reading, _ = await loop.connect_read_pipe(asyncio.Protocol, open(r, "rb", 0))
+        refuses(t, reading, NATIVE_READING.__mro__[:-1])
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(w, "wb", 0))
+        refuses(t, writing, NATIVE_WRITING.__mro__[:-1])
+        for each in (transport, datagrams, writing, reading):
+            each.abort() if hasattr(each, "abort") else each.close()
+        b.close()
+        await asyncio.sleep(0.01)
+
+    t.keep_warnings = False
+    t.run(main())
 
 
 @same

@@ -99,7 +99,11 @@ static PyObject *transport_python_socket_borrowed(Transport *t); /* made when fi
 static PyObject *transport_get_extra(Transport *t, PyObject *name, PyObject *fallback);
 
 /* The arguments of set_write_buffer_limits: TypeError, ValueError as asyncio's. */
-static int transport_parse_limits(PyObject *args, PyObject *kwargs, size_t *high_bytes, size_t *low_bytes) MUST_CHECK;
+static int transport_parse_limits(const char *function, PyObject *args, PyObject *kwargs, size_t high_default,
+                                  size_t *high_bytes, size_t *low_bytes) MUST_CHECK;
+/* get_extra_info(name, default=None) */
+static int transport_parse_get_extra(const char *function, PyObject *args, PyObject *kwargs, PyObject **name,
+                                     PyObject **fallback) MUST_CHECK;
 /* A write after the end: counted in *n_lost, and the log speaks of it when there were some. */
 static int transport_count_lost(struct state *st, uint32_t *n_lost, const char *warning) MUST_CHECK;
 static int transport_count_lost_write(Transport *t) MUST_CHECK;

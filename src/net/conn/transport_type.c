@@ -2,6 +2,7 @@
  * programs look at. */
 #include "net/conn/transport.h"
 
+#include "core/args.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -254,25 +255,27 @@ transport_parse_limit(PyObject *limit, bool is_only_high, Py_ssize_t *n_bytes)
 }
 
 static int
-transport_parse_limits(PyObject *args, PyObject *kwargs, size_t *high_bytes, size_t *low_bytes)
+transport_parse_limits(const char *function, PyObject *args, PyObject *kwargs, size_t high_default, size_t *high_bytes,
+                       size_t *low_bytes)
 {
-    static const char *const names[] = {"high", "low", NULL};
-    PyObject *high_arg = Py_None, *low_arg = Py_None;
-    Py_ssize_t high = TRANSPORT_HIGH_DEFAULT, low = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", (char **)names, &high_arg,
-                                     &low_arg)) {
+    static const char *const names[] = {"high", "low"};
+    const struct args_signature signature = {function, names, 0, 2, 2, true};
+    PyObject *given[2];
+    Py_ssize_t high = (Py_ssize_t)high_default, low = 0;
+    if (args_bind_tuple(&signature, args, kwargs, given) < 0) {
         return -1;
     }
-    if (low_arg != Py_None) {
+    PyObject *high_arg = given[0] == Py_None ? NULL : given[0], *low_arg = given[1] == Py_None ? NULL : given[1];
+    if (low_arg != NULL) {
         if (transport_parse_limit(low_arg, false, &low) < 0) {
             return -1;
         }
         high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
     }
-    if (high_arg != Py_None && transport_parse_limit(high_arg, low_arg == Py_None, &high) < 0) {
+    if (high_arg != NULL && transport_parse_limit(high_arg, low_arg == NULL, &high) < 0) {
         return -1;
     }
-    if (low_arg == Py_None) {
+    if (low_arg == NULL) {
         low = high >= 0 ? high / 4 : -((3 - high) / 4);
     }
     if (!(high >= low && low >= 0)) {
@@ -294,8 +297,10 @@ static PyObject *
 Transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Transport *t = (Transport *)self;
-    if (transport_parse_limits(args, kwargs, &t->high_bytes, &t->low_bytes) < 0 || transport_flush(t) < 0
-        || transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
+    if (transport_parse_limits("_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
+                               &t->high_bytes, &t->low_bytes)
+            < 0
+        || transport_flush(t) < 0 || transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -363,13 +368,26 @@ PyDoc_STRVAR(Transport_get_extra_info_doc,
              "Facts about the connection: 'socket', 'peername', 'sockname', and what the transport was given.\n\n"
              "Returns: the value, or default.  Source: asyncio's transports.");
 
+static int
+transport_parse_get_extra(const char *function, PyObject *args, PyObject *kwargs, PyObject **name, PyObject **fallback)
+{
+    static const char *const names[] = {"name", "default"};
+    const struct args_signature signature = {function, names, 1, 2, 2, true};
+    PyObject *given[2];
+    if (args_bind_tuple(&signature, args, kwargs, given) < 0) {
+        return -1;
+    }
+    *name = given[0];
+    *fallback = given[1] == NULL ? Py_None : given[1];
+    return 0;
+}
+
 static PyObject *
 Transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"name", "default", NULL};
     Transport *t = (Transport *)self;
-    PyObject *name, *fallback = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
+    PyObject *name, *fallback;
+    if (transport_parse_get_extra("BaseTransport.get_extra_info", args, kwargs, &name, &fallback) < 0) {
         return NULL;
     }
     if (transport_flush(t) < 0) { /* whoever takes the socket may send by itself */

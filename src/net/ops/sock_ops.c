@@ -1,6 +1,7 @@
 /* net/ops/sock_ops.c -- the operations of loop.sock_*: try, wait for the descriptor, try again. */
 #include "net/ops/sock_ops.h"
 
+#include "core/args.h"
 #include "core/freelist.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -43,19 +44,28 @@ typedef struct {
 static const struct {
     const char *name; /* of the loop's method */
     const char *method; /* of the socket */
-    const char *const argument_names[3];
-    uint8_t n_required, n_max; /* arguments after sock */
+    struct args_signature signature;
     enum watch_side side;
 } sock_op_kinds[] = {
-    [SOCK_OP_RECV] = {"sock_recv", "recv", {"n"}, 1, 1, WATCH_READ},
-    [SOCK_OP_RECV_INTO] = {"sock_recv_into", "recv_into", {"buf"}, 1, 1, WATCH_READ},
-    [SOCK_OP_RECVFROM] = {"sock_recvfrom", "recvfrom", {"bufsize"}, 1, 1, WATCH_READ},
-    [SOCK_OP_RECVFROM_INTO] = {"sock_recvfrom_into", "recvfrom_into", {"buf", "nbytes"}, 1, 2, WATCH_READ},
-    [SOCK_OP_SENDALL] = {"sock_sendall", "send", {"data"}, 1, 1, WATCH_WRITE},
-    [SOCK_OP_SENDTO] = {"sock_sendto", "sendto", {"data", "address"}, 2, 2, WATCH_WRITE},
-    [SOCK_OP_ACCEPT] = {"sock_accept", "accept", {NULL}, 0, 0, WATCH_READ},
-    [SOCK_OP_CONNECT] = {"sock_connect", "connect", {"address"}, 1, 1, WATCH_WRITE},
-    [SOCK_OP_WAIT_WRITABLE] = {"_sock_wait_writable", NULL, {NULL}, 0, 0, WATCH_WRITE},
+#define SOCK_OP_KIND(name, method, side, n_required, ...)                                                             \
+    {                                                                                                                 \
+        name, method, {"BaseSelectorEventLoop." name, SOCK_OP_NAMES(__VA_ARGS__), n_required,                         \
+                       ARRAY_LENGTH(SOCK_OP_NAMES(__VA_ARGS__)), ARRAY_LENGTH(SOCK_OP_NAMES(__VA_ARGS__)), true},     \
+            side                                                                                                      \
+    }
+#define SOCK_OP_NAMES(...) ((const char *const[]){__VA_ARGS__})
+    [SOCK_OP_RECV] = SOCK_OP_KIND("sock_recv", "recv", WATCH_READ, 2, "sock", "n"),
+    [SOCK_OP_RECV_INTO] = SOCK_OP_KIND("sock_recv_into", "recv_into", WATCH_READ, 2, "sock", "buf"),
+    [SOCK_OP_RECVFROM] = SOCK_OP_KIND("sock_recvfrom", "recvfrom", WATCH_READ, 2, "sock", "bufsize"),
+    [SOCK_OP_RECVFROM_INTO] =
+        SOCK_OP_KIND("sock_recvfrom_into", "recvfrom_into", WATCH_READ, 2, "sock", "buf", "nbytes"),
+    [SOCK_OP_SENDALL] = SOCK_OP_KIND("sock_sendall", "send", WATCH_WRITE, 2, "sock", "data"),
+    [SOCK_OP_SENDTO] = SOCK_OP_KIND("sock_sendto", "sendto", WATCH_WRITE, 3, "sock", "data", "address"),
+    [SOCK_OP_ACCEPT] = SOCK_OP_KIND("sock_accept", "accept", WATCH_READ, 1, "sock"),
+    [SOCK_OP_CONNECT] = SOCK_OP_KIND("sock_connect", "connect", WATCH_WRITE, 2, "sock", "address"),
+    [SOCK_OP_WAIT_WRITABLE] = SOCK_OP_KIND("_sock_wait_writable", NULL, WATCH_WRITE, 1, "sock"),
+#undef SOCK_OP_NAMES
+#undef SOCK_OP_KIND
 };
 
 /* Each try_x: 1 and *result set, 0 when it would block, -1 with the exception set. */
@@ -752,53 +762,13 @@ sock_ops_register(PyObject *module, struct state *st)
     return state_add_type(module, &st->SockOp_type, &SockOp_spec, NULL, false, SECTION_AT(SockOp, loop));
 }
 
-/* Positional arguments and keywords into slots[0] (sock) to slots[n_max]. */
-static int
-sock_op_parse(enum sock_op_kind kind, PyObject *const *args, Py_ssize_t n_args, PyObject *names, PyObject **slots)
-{
-    const char *function = sock_op_kinds[kind].name;
-    Py_ssize_t n_max = 1 + sock_op_kinds[kind].n_max, n_names = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    if (n_args > n_max) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", function, n_max, n_args);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n_args; i++) {
-        slots[i] = args[i];
-    }
-    for (Py_ssize_t k = 0; k < n_names; k++) {
-        PyObject *name = PyTuple_GET_ITEM(names, k);
-        Py_ssize_t i = 0;
-        while (i < n_max
-               && PyUnicode_CompareWithASCIIString(name, i == 0 ? "sock" : sock_op_kinds[kind].argument_names[i - 1])
-                      != 0) {
-            i++;
-        }
-        if (i == n_max || slots[i] != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         i == n_max ? "%s() got an unexpected keyword argument '%U'"
-                                    : "%s() got multiple values for argument '%U'",
-                         function, name);
-            return -1;
-        }
-        slots[i] = args[n_args + k];
-    }
-    for (Py_ssize_t i = 0; i <= sock_op_kinds[kind].n_required; i++) {
-        if (slots[i] == NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional argument: '%s'", function,
-                         i == 0 ? "sock" : sock_op_kinds[kind].argument_names[i - 1]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 static PyObject *
 sock_op_new(PyObject *self, enum sock_op_kind kind, PyObject *const *args, Py_ssize_t n_args, PyObject *names)
 {
     Loop *loop = (Loop *)self;
     struct state *st = loop->st;
     PyObject *slots[3] = {NULL, NULL, NULL};
-    if (sock_op_parse(kind, args, n_args, names, slots) < 0) {
+    if (args_bind(&sock_op_kinds[kind].signature, args, n_args, names, slots) < 0) {
         return NULL;
     }
     SockOp *op = (SockOp *)freelist_pop(freelist_of(st, FREELIST_SOCK_OP), st->SockOp_type);

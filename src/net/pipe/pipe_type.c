@@ -13,9 +13,8 @@ PyDoc_STRVAR(Pipe_get_extra_info_doc, "get_extra_info($self, name, default=None)
 static PyObject *
 Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"name", "default", NULL};
-    PyObject *name, *fallback = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
+    PyObject *name, *fallback;
+    if (transport_parse_get_extra("BaseTransport.get_extra_info", args, kwargs, &name, &fallback) < 0) {
         return NULL;
     }
     PyObject *extra = Py_XNewRef(((Transport *)self)->extra); /* the name may be of a class whose __eq__ sets another */
@@ -109,7 +108,9 @@ static PyObject *
 Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Pipe *p = (Pipe *)self;
-    if (transport_parse_limits(args, kwargs, &p->base.high_bytes, &p->base.low_bytes) < 0
+    if (transport_parse_limits("_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
+                               &p->base.high_bytes, &p->base.low_bytes)
+            < 0
         || transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes) < 0) {
         return NULL;
     }

@@ -416,13 +416,15 @@ stream_reader_init(StreamReader *r, struct state *st, PyObject *limit, PyObject 
 static int
 StreamReader_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"limit", "loop", NULL};
+    static const char *const names[] = {"limit", "loop"};
+    static const struct args_signature signature = {"StreamReader.__init__", names, 0, 2, 2, true};
     struct state *st = state_of(self);
-    PyObject *limit = st->stream_limit, *loop = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:StreamReader", (char **)names, &limit, &loop)) {
+    PyObject *given[2];
+    if (args_bind_tuple(&signature, args, kwargs, given) < 0) {
         return -1;
     }
-    return stream_reader_init((StreamReader *)self, st, limit, loop);
+    return stream_reader_init((StreamReader *)self, st, given[0] == NULL ? st->stream_limit : given[0],
+                              given[1] == NULL ? Py_None : given[1]);
 }
 
 static PyObject *

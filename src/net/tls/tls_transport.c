@@ -101,23 +101,6 @@ TLSTransport_get_write_buffer_limits(PyObject *self, PyObject *unused)
     return Py_BuildValue("(nn)", (Py_ssize_t)p->low_bytes, (Py_ssize_t)p->high_bytes);
 }
 
-/* The arguments of either pair of limits; where neither is given *high and *low become the default. */
-static int
-tls_transport_parse_limits(PyObject *args, PyObject *kwargs, size_t high_default, size_t *high, size_t *low)
-{
-    static const char *const names[] = {"high", "low", NULL};
-    PyObject *high_arg = Py_None, *low_arg = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_buffer_limits", (char **)names, &high_arg, &low_arg)) {
-        return -1;
-    }
-    if (high_arg == Py_None && low_arg == Py_None) {
-        *high = high_default;
-        *low = high_default / 4;
-        return 0;
-    }
-    return transport_parse_limits(args, kwargs, high, low);
-}
-
 PyDoc_STRVAR(TLSTransport_set_write_buffer_limits_doc,
              "set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
              "Set the water marks: pause_writing at or above high, resume_writing at or below low.\n\n"
@@ -128,7 +111,9 @@ static PyObject *
 TLSTransport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (tls_transport_parse_limits(args, kwargs, TLS_WRITE_HIGH_DEFAULT, &p->high_bytes, &p->low_bytes) < 0
+    if (transport_parse_limits("_SSLProtocolTransport.set_write_buffer_limits", args, kwargs, TLS_WRITE_HIGH_DEFAULT,
+                               &p->high_bytes, &p->low_bytes)
+            < 0
         || (tls_is_pulled(p) && transport_flush(p->raw) < 0) || tls_write_control(p, true) < 0) {
         return NULL;
     }
@@ -145,7 +130,9 @@ static PyObject *
 TLSTransport_set_read_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (tls_transport_parse_limits(args, kwargs, TLS_READ_HIGH_DEFAULT, &p->read_high_bytes, &p->read_low_bytes) < 0
+    if (transport_parse_limits("_SSLProtocolTransport.set_read_buffer_limits", args, kwargs, TLS_READ_HIGH_DEFAULT,
+                               &p->read_high_bytes, &p->read_low_bytes)
+            < 0
         || tls_control_reading(p) < 0) {
         return NULL;
     }
@@ -269,9 +256,8 @@ PyDoc_STRVAR(TLSTransport_get_extra_info_doc, "get_extra_info($self, name, defau
 static PyObject *
 TLSTransport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const names[] = {"name", "default", NULL};
-    PyObject *name, *fallback = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", (char **)names, &name, &fallback)) {
+    PyObject *name, *fallback;
+    if (transport_parse_get_extra("_SSLProtocolTransport.get_extra_info", args, kwargs, &name, &fallback) < 0) {
         return NULL;
     }
     return tls_get_extra(((TLSTransport *)self)->tls, name, fallback);

@@ -3,6 +3,8 @@
  * What it has in common with a stream transport are that one's functions (net/conn/transport_type.c). */
 #include "net/udp/udp_batch.h"
 
+#include "core/args.h"
+
 static COLD int
 udp_raise_data_type(PyObject *data)
 {
@@ -14,40 +16,9 @@ udp_raise_data_type(PyObject *data)
     return -1;
 }
 
-/* sendto(data, addr=None), some of it by name. */
-static COLD int
-udp_parse_sendto(PyObject *const *args, Py_ssize_t n_args, PyObject *names, PyObject **data, PyObject **address)
-{
-    static const char *const parameters[] = {"data", "addr"};
-    PyObject **slots[] = {data, address};
-    Py_ssize_t n_names = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    if (n_args > 2) {
-        PyErr_Format(PyExc_TypeError, "sendto() takes from 1 to 2 positional arguments but %zd were given", n_args);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n_args; i++) {
-        *slots[i] = args[i];
-    }
-    for (Py_ssize_t k = 0; k < n_names; k++) {
-        PyObject *name = PyTuple_GET_ITEM(names, k);
-        int i = PyUnicode_CompareWithASCIIString(name, parameters[0]) == 0   ? 0
-                : PyUnicode_CompareWithASCIIString(name, parameters[1]) == 0 ? 1
-                                                                             : 2;
-        if (i == 2 || i < n_args) {
-            PyErr_Format(PyExc_TypeError,
-                         i == 2 ? "sendto() got an unexpected keyword argument '%U'"
-                                : "sendto() got multiple values for argument '%U'",
-                         name);
-            return -1;
-        }
-        *slots[i] = args[n_args + k];
-    }
-    if (*data == NULL) {
-        PyErr_SetString(PyExc_TypeError, "sendto() missing 1 required positional argument: 'data'");
-        return -1;
-    }
-    return 0;
-}
+static const char *const udp_sendto_names[] = {"data", "addr"};
+static const struct args_signature udp_sendto_signature = {
+    "_SelectorDatagramTransport.sendto", udp_sendto_names, 1, 2, 2, true};
 
 PyDoc_STRVAR(DatagramTransport_sendto_doc, "sendto($self, data, addr=None)\n--\n\n"
                                            "Send one datagram; never blocks.\n\n"
@@ -61,14 +32,13 @@ PyDoc_STRVAR(DatagramTransport_sendto_doc, "sendto($self, data, addr=None)\n--\n
 static PyObject *
 DatagramTransport_sendto(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *names)
 {
-    PyObject *data = NULL, *address = Py_None;
-    if (LIKELY(names == NULL && n_args == 2)) {
-        data = args[0];
-        address = args[1];
-    }
-    else if (udp_parse_sendto(args, n_args, names, &data, &address) < 0) {
+    PyObject *given[2] = {NULL, NULL};
+    bool is_usual = names == NULL && n_args == 2;
+    if (UNLIKELY(!is_usual) && args_bind(&udp_sendto_signature, args, n_args, names, given) < 0) {
         return NULL;
     }
+    PyObject *data = is_usual ? args[0] : given[0];
+    PyObject *address = is_usual ? args[1] : given[1] == NULL ? Py_None : given[1];
     if (UNLIKELY(!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data))) {
         udp_raise_data_type(data);
         return NULL;
