@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import os
 import signal
+import socket
 import sys
 import warnings
 
@@ -218,3 +219,14 @@ def policy_kept():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         asyncio.set_event_loop_policy(None)
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets, not blocking."""
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+    yield a, b
+    a.close()
+    b.close()

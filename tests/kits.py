@@ -64,6 +64,28 @@ async def until(condition, what="the condition"):
         await asyncio.sleep(0.001)
 
 
+async def passes(n=1):
+    """Lets the loop make n passes."""
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def pump(loop, times=1):
+    """Runs that many passes of a loop."""
+    for _ in range(times):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+
+def chain(exc, most=20):
+    """An exception with what it comes from."""
+    shown = []
+    while exc is not None and len(shown) < most:
+        shown.append((type(exc).__name__, str(exc), type(exc.__cause__).__name__, exc.__suppress_context__))
+        exc = exc.__context__
+    return shown
+
+
 class Recorder(asyncio.BaseProtocol):
     """What the tests' protocols have in common: they say what happens to them, and keep their transport and whether it was lost."""
 

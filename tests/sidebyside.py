@@ -18,7 +18,7 @@ import warnings
 
 import pytest
 
-from kits import KITS, MIXED, ORACLE, OURS, PATIENCE, SANITIZED, SUBJECT, subject  # noqa: F401
+from kits import KITS, MIXED, ORACLE, OURS, PATIENCE, SANITIZED, SUBJECT, pump, subject  # noqa: F401
 
 _BLOTS = [(re.compile(pattern), text) for pattern, text in (
     (r"0x[0-9a-fA-F]{4,}", "0x"),
@@ -107,9 +107,12 @@ class Trial:
 
     def pump(self, times=1):
         """Runs that many passes of the loop."""
+        pump(self.loop, times)
+
+    async def settle(self, times=4):
+        """Lets the loop make some passes, by the kit's sleep()."""
         for _ in range(times):
-            self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
+            await self.sleep(0)
 
     def say(self, *what):
         self.said.append(plain(list(what) if len(what) != 1 else what[0]))

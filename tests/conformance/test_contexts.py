@@ -1,15 +1,8 @@
 """What an exception's __context__ and __cause__ are, where one is raised while another is handled inside of a helper."""
 import asyncio
 
+from kits import chain
 from sidebyside import mixed
-
-
-def chain(exc):
-    shown = []
-    while exc is not None and len(shown) < 6:
-        shown.append((type(exc).__name__, str(exc), type(exc.__cause__).__name__, exc.__suppress_context__))
-        exc = exc.__context__
-    return shown
 
 
 async def ended(t, shown, task):

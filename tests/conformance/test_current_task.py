@@ -13,7 +13,7 @@ import weakref
 
 import pytest
 
-from kits import ORACLE, OURS
+from kits import ORACLE, OURS, passes
 
 
 def current():
@@ -38,11 +38,6 @@ class DyingError(Exception):
         self.held = Dies(said, name)
 
 
-async def passes(n=3):
-    for _ in range(n):
-        await asyncio.sleep(0)
-
-
 async def result_of_a_future(loop, said):
     async def waits(future):
         await future
@@ -64,7 +59,7 @@ async def result_in_a_list_of_a_future(loop, said):
     await passes(1)
     future.set_result([Dies(said, "result")])
     del future, task
-    await passes()
+    await passes(3)
 
 
 async def value_dropped_in_the_step(loop, said):
@@ -79,7 +74,7 @@ async def value_dropped_in_the_step(loop, said):
     await passes(1)
     future.set_result(Dies(said, "value"))
     future = None
-    await passes()
+    await passes(3)
 
 
 async def result_of_a_task(loop, said):
@@ -87,7 +82,7 @@ async def result_of_a_task(loop, said):
         return [Dies(said, "result")]
 
     loop.create_task(holds(), name="holder")
-    await passes()
+    await passes(3)
 
 
 async def local_variable_of_a_task(loop, said):
@@ -97,7 +92,7 @@ async def local_variable_of_a_task(loop, said):
         held.name = "local, after its steps"
 
     loop.create_task(holds(), name="holder")
-    await passes()
+    await passes(3)
 
 
 async def exception_of_a_task(loop, said):
@@ -107,7 +102,7 @@ async def exception_of_a_task(loop, said):
 
     loop.set_exception_handler(lambda _, context: said.append(("handler", context["message"], current())))
     loop.create_task(fails(), name="fails")
-    await passes()
+    await passes(3)
     gc.collect()
 
 
@@ -159,7 +154,7 @@ async def weak_reference_to_a_task(loop, said):
     task = loop.create_task(nothing(), name="nothing")
     ref = weakref.ref(task, lambda _: said.append(("weak reference", current())))
     del task
-    await passes()
+    await passes(3)
     assert ref() is None
 
 
@@ -171,7 +166,7 @@ async def weak_reference_to_a_coroutine(loop, said):
     ref = weakref.ref(coro, lambda _: said.append(("weak reference", current())))
     loop.create_task(coro, name="nothing")
     del coro
-    await passes()
+    await passes(3)
     assert ref() is None
 
 
@@ -185,7 +180,7 @@ async def weak_reference_to_a_future(loop, said):
     await passes(1)
     future.set_result(None)
     del future
-    await passes()
+    await passes(3)
     assert ref() is None
 
 
@@ -196,7 +191,7 @@ async def context_of_a_task(loop, said):
         variable.set(Dies(said, "context variable"))
 
     loop.create_task(sets(), name="sets")
-    await passes()
+    await passes(3)
 
 
 async def arguments_of_a_callback(loop, said):
@@ -205,7 +200,7 @@ async def arguments_of_a_callback(loop, said):
         await asyncio.sleep(0)
 
     loop.create_task(schedules(), name="schedules")
-    await passes()
+    await passes(3)
 
 
 async def arguments_of_a_cancelled_callback(loop, said):
@@ -236,7 +231,7 @@ async def subclasses_with_a_finalizer(loop, said):
     await passes(1)
     future.set_result(None)
     del future, task
-    await passes()
+    await passes(3)
 
 
 async def coroutine_of_another_kind(loop, said):
@@ -257,7 +252,7 @@ async def coroutine_of_another_kind(loop, said):
             said.append(("coroutine", current()))
 
     loop.create_task(Coroutine(), name="other")
-    await passes()
+    await passes(3)
 
 
 async def children_of_gather(loop, said):
@@ -316,7 +311,7 @@ async def pending_task_is_destroyed(loop, said):
 
     loop.set_exception_handler(lambda _, context: said.append((context["message"], current())))
     loop.create_task(waits(), name="waits")
-    await passes()
+    await passes(3)
     gc.collect()
 
 
@@ -349,7 +344,7 @@ async def many_deallocations(loop, said):
         return chain
 
     loop.create_task(holds(), name="holder")
-    await passes()
+    await passes(3)
 
 
 SCENARIOS = (result_of_a_future, result_in_a_list_of_a_future, value_dropped_in_the_step, result_of_a_task, local_variable_of_a_task,

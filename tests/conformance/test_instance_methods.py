@@ -22,11 +22,6 @@ class Spy:
 ALL = ("cancel", "done", "cancelled", "result", "exception", "add_done_callback", "remove_done_callback", "get_loop")
 
 
-async def spin(t, times=4):
-    for _ in range(times):
-        await t.sleep(0)
-
-
 @mixed
 def test_a_task_cancels_what_it_awaits_by_the_attribute(t):
     async def main():
@@ -43,9 +38,9 @@ def test_a_task_cancels_what_it_awaits_by_the_attribute(t):
                     raise
 
             task = t.task(waiter())
-            await spin(t)
+            await t.settle()
             t.say(task.cancel("why"))
-            await spin(t)
+            await t.settle()
             t.say(task.done(), waited.done())
             if not waited.done():
                 waited.set_result("late")
@@ -62,7 +57,7 @@ def test_a_task_cancels_what_it_awaits_by_the_attribute(t):
             await waited
 
         task = t.task(cancels_itself())
-        await spin(t)
+        await t.settle()
         t.say(task.cancelled(), waited.cancelled())
 
     t.run(main())
@@ -78,7 +73,7 @@ def test_a_task_reads_what_it_awaits_without_the_attributes(t):
             return await waited
 
         task = t.task(waiter())
-        await spin(t)
+        await t.settle()
         waited.set_result("read")
         t.say(await task)
 
@@ -94,9 +89,9 @@ def test_gather_calls_the_attributes(t):
             Spy(t, child, *ALL)
         whole = lib.gather(*children, return_exceptions=True)
         children[0].set_result(1)
-        await spin(t)
+        await t.settle()
         t.say(whole.cancel("enough"))
-        await spin(t)
+        await t.settle()
         try:
             t.say(await whole)
         except asyncio.CancelledError:
@@ -143,7 +138,7 @@ def test_a_wrapper_that_is_taken_away_again(t):
         child = t.future()
         Spy(t, child, "add_done_callback")
         waits = t.task(lib.wait([child], timeout=0.01))
-        await spin(t)
+        await t.settle()
         del child.add_done_callback
         t.say([len(x) for x in await waits], child._callbacks)
         Spy(t, child, "remove_done_callback")
@@ -160,7 +155,7 @@ def test_shield_calls_the_attributes(t):
         Spy(t, inner, "cancelled", "exception", "result", "cancel")
         outer = t.kit.classes.shield(inner)
         outer.cancel()
-        await spin(t)
+        await t.settle()
         outer = t.kit.classes.shield(inner)
         inner.set_result(3)
         t.say(await outer)
@@ -191,7 +186,7 @@ def test_timeout_and_wait_for_cancel_by_the_attribute(t):
             t.say("timeout", waited.cancelled())
         waited = t.task(slow())
         Spy(t, waited, "cancel", "done")
-        await spin(t)
+        await t.settle()
         try:
             await lib.wait_for(waited, 0)
         except TimeoutError:
@@ -235,7 +230,7 @@ def test_a_task_with_other_attributes(t):
         t.say(await lib.gather(future, task), [len(x) for x in await lib.wait([future, task])])
         task = t.task(t.sleep(30))
         task.note = 1
-        await spin(t)
+        await t.settle()
         t.say(task.cancel(), task.note)
         try:
             await task
@@ -252,14 +247,14 @@ def test_locks_and_queues_call_the_attributes_of_their_waiters(t):
         lock, semaphore, event, queue = lib.Lock(), lib.Semaphore(0), lib.Event(), lib.Queue()
         await lock.acquire()
         tasks = [t.task(waits()) for waits in (lock.acquire, semaphore.acquire, event.wait, queue.get)]
-        await spin(t)
+        await t.settle()
         for waiters in (lock._waiters, semaphore._waiters, event._waiters, queue._getters):
             Spy(t, waiters[0], "done", "cancelled", "set_result")
         for wake in (lock.release, semaphore.release, event.set, lambda: queue.put_nowait(1)):
             t.say("wake")
             wake()
             t.say("woken")
-            await spin(t)
+            await t.settle()
         t.say([await task for task in tasks])
 
     t.run(main())
@@ -271,15 +266,15 @@ def test_a_waiter_that_says_it_is_done_is_not_woken(t):
         lib = t.kit.classes
         queue, event = lib.Queue(), lib.Event()
         tasks = [t.task(waits()) for waits in (queue.get, queue.get, event.wait)]
-        await spin(t)
+        await t.settle()
         for waiters in (queue._getters, event._waiters):
             Spy(t, waiters[0], "done", answers={"done": True})
         queue.put_nowait("for the second")
         event.set()
-        await spin(t)
+        await t.settle()
         t.say([task.done() for task in tasks])
         for task in tasks:
             task.cancel()
-        await spin(t)
+        await t.settle()
 
     t.run(main())

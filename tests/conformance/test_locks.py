@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 
+from kits import passes
 from sidebyside import KITS, MIXED, ORACLE, OURS, mixed, observe, same
 
 LOCKS = ("Lock", "Semaphore", "BoundedSemaphore", "Condition")
@@ -22,11 +23,6 @@ def make(t, name, *args):
 
 def shown(thing):
     return re.sub(r"\b(?:asyncio\.locks|asyncio\.queues|asyncloop)\.", "", repr(thing))
-
-
-async def passes(n=1):
-    for _ in range(n):
-        await asyncio.sleep(0)
 
 
 # ---- plain use

@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 
+from kits import pump
 from sidebyside import same
 
 
@@ -22,22 +23,6 @@ def pipe():
             os.close(fd)
         except OSError:
             pass  # the test closed it
-
-
-@pytest.fixture
-def pair():
-    a, b = socket.socketpair()
-    a.setblocking(False)
-    b.setblocking(False)
-    yield a, b
-    a.close()
-    b.close()
-
-
-def pump(loop, times=1):
-    for _ in range(times):
-        loop.call_soon(loop.stop)
-        loop.run_forever()
 
 
 def test_results(loop, pair):

@@ -2,24 +2,10 @@
 import asyncio
 import contextvars
 import os
-import socket
 import threading
 import time
 
-import pytest
-
 from sidebyside import PATIENCE, mixed, same
-
-
-@pytest.fixture
-def pair():
-    a, b = socket.socketpair()
-    a.setblocking(False)
-    b.setblocking(False)
-    yield a, b
-    a.close()
-    b.close()
-
 
 # --- call_soon
 

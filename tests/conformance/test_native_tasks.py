@@ -18,11 +18,6 @@ def current_name():
     return task and task.get_name()
 
 
-async def settle(t, times=4):
-    for _ in range(times):
-        await t.sleep(0)
-
-
 ENDS = {
     "result": lambda f: f.set_result("value"),
     "no result": lambda f: f.set_result(None),
@@ -48,7 +43,7 @@ def test_what_it_waited_for(t):
                 return name
 
             tasks = [make(wait(n), loop=loop, name=f"waiter {n}") for n in range(waiters)]
-            await settle(t)
+            await t.settle()
             end(future)
             t.say([await task for task in tasks])
 
@@ -76,12 +71,12 @@ def test_result_of_somebodys_own(t):
                 return await future
 
             task = make(wait(), loop=loop)
-            await settle(t)
+            await t.settle()
             real = future.result
             if kind == "set" and hasattr(future, "__dict__"):
                 future.result = lambda: asked.append("set") or real()
             future.set_result(kind)
-            await settle(t)
+            await t.settle()
             t.say(kind, task.done() and task.result(), future.done())
 
     for make in TASKS.values():
@@ -104,10 +99,10 @@ def test_cancelled_while_the_wakeup_waits(t):
                     raise
 
             task = make(wait(), loop=loop)
-            await settle(t)
+            await t.settle()
             future.set_result("value")
             t.say(task.cancel("too late"))
-            await settle(t)
+            await t.settle()
             t.say(task.cancelled(), future.cancelled())
 
     for make in TASKS.values():
@@ -131,7 +126,7 @@ def test_how_long_what_it_waited_for_lives(t):
                 return ref
 
             task = make(wait(), loop=loop)
-            await settle(t)
+            await t.settle()
             future = seen[0]()
             future.set_result(Value())
             del future

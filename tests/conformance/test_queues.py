@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 
+from kits import passes
 from sidebyside import KITS, MIXED, ORACLE, OURS, mixed, observe, same
 
 EVERY = ("Queue", "PriorityQueue", "LifoQueue")
@@ -21,11 +22,6 @@ needs_shutdown = pytest.mark.skipif(not HAS_SHUTDOWN, reason="queues can be shut
 
 def make(t, name, *args, **kw):
     return getattr(t.kit.classes, name)(*args, **kw)
-
-
-async def passes(n=1):
-    for _ in range(n):
-        await asyncio.sleep(0)
 
 
 async def raised(awaitable):

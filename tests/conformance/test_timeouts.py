@@ -9,16 +9,8 @@ import math
 import sys
 import weakref
 
+from kits import chain
 from sidebyside import blot, mixed, same
-
-
-def chain(exc):
-    """An exception with what it comes from."""
-    shown = []
-    while exc is not None:
-        shown.append((type(exc).__name__, str(exc), type(exc.__cause__).__name__, exc.__suppress_context__))
-        exc = exc.__context__
-    return shown
 
 
 async def attempt(t, coro):

@@ -6,6 +6,7 @@ import ssl
 import pytest
 
 import certs
+from kits import passes
 from sidebyside import KITS, compare
 from test_tls_errors import end
 from tls_peers import VERSIONS, Peer, Recorder, linked, of_side, run_quiet, socket_pair, soon, until
@@ -200,11 +201,6 @@ class Asked(Small):
         self.say("lost", exc)
 
 
-async def passes(n=8):
-    for _ in range(n):
-        await asyncio.sleep(0)
-
-
 class OwnSSLObject(ssl.SSLObject):
     """Its methods might be a program's own, so the loop calls them, and not libssl."""
 
@@ -231,7 +227,7 @@ async def shaken(side, protocol, version, first, sslobject_class=ssl.SSLObject):
             await peer.flush()
         break
     transport, _ = await soon(making)
-    await passes()
+    await passes(8)
     return transport, peer
 
 
@@ -276,11 +272,11 @@ def ask(side, script, first, version, sslobject_class=ssl.SSLObject):
                     elif step[0] == "half":
                         data = peer.encrypted(step[1])
                         await peer.send_raw(data[:50])
-                        await passes()
+                        await passes(8)
                         await peer.send_raw(data[50:])
                     else:
                         await peer.send_raw(b"".join(peer.close_notify() if data == "notify" else peer.encrypted(data) for data in step))
-                    await passes()
+                    await passes(8)
                 transport.abort()
                 await until(lambda: protocol.lost)
                 t.say(bytes(protocol.data))
@@ -324,7 +320,7 @@ def test_buffers_are_asked_for_as_often_when_a_call_changes_the_connection(side,
             transport, peer = await shaken(side, protocol, version, [WHOLE])
             async with peer:
                 await asyncio.sleep(0.02)
-                await passes()
+                await passes(8)
                 t.say(bytes(protocol.data))
                 transport.abort()
                 await until(lambda: protocol.lost)

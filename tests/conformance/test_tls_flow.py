@@ -6,13 +6,9 @@ import socket
 import pytest
 
 import certs
+from kits import passes
 from sidebyside import OURS, same
 from tls_peers import Buffered, Peer, Recorder, both, linked, of_side, run_quiet, socket_pair, soon, until
-
-
-async def passes(n=20):
-    for _ in range(n):
-        await asyncio.sleep(0)
 
 
 async def stop(transport, protocol):
@@ -76,7 +72,7 @@ def test_pause_in_data_received_and_resume_much_later(kit, loop, side):
             while len(protocol.data) < len(whole):
                 await until(lambda: len(protocol.data) > seen)
                 now = len(protocol.data)
-                await passes()
+                await passes(20)
                 assert len(protocol.data) == now, "data while paused"
                 seen = now
                 transport.resume_reading()

@@ -11,6 +11,7 @@ import weakref
 
 import pytest
 
+from kits import pump
 from sidebyside import OURS, mixed, run_until, same
 
 
@@ -25,12 +26,6 @@ class Bomb:
 
     def __del__(self):
         self.action()
-
-
-def pump(loop, times=1):
-    for _ in range(times):
-        loop.call_soon(loop.stop)
-        loop.run_forever()
 
 
 def test_finalizers_of_arguments_schedule(loop):

@@ -15,6 +15,7 @@ import threading
 import pytest
 
 import asyncloop
+from kits import pump
 
 
 def run_alone(source, *, timeout=60):
@@ -32,12 +33,6 @@ def own_loop():
     loop = asyncloop.new_event_loop()
     yield loop
     loop.close()
-
-
-def pump(loop, times=1):
-    for _ in range(times):
-        loop.call_soon(loop.stop)
-        loop.run_forever()
 
 
 def test_a_finished_task_cancels_the_handle_that_runs_next(own_loop):
