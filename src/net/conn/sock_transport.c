@@ -351,27 +351,7 @@ sock_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 static int
 sock_transport_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
-    Transport *t = (Transport *)self;
-    loop_leave_task(loop);
-    if (context_enter(loop, &t->context) < 0) {
-        return -1;
-    }
-    int rc = 0;
-    if (protocol_call_connection_made(loop->st, &t->protocol, self) < 0) {
-        rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
-    }
-    PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    if (sock_on_hear(loop, self, NULL) < 0) {
-        rc = -1;
-    }
-    context_leave(loop, &t->context);
-    if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
-        rc = -1;
-    }
-    if (raised != NULL) {
-        compat_set_raised(raised);
-    }
-    return rc;
+    return transport_start(loop, self, sock_on_hear, waiter);
 }
 
 static int

@@ -113,6 +113,32 @@ transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObje
     return rc;
 }
 
+static inline int
+transport_start(Loop *loop, PyObject *self, ready_fn on_hear, PyObject *waiter)
+{
+    Transport *t = (Transport *)self;
+    loop_leave_task(loop);
+    if (context_enter(loop, &t->context) < 0) {
+        return -1;
+    }
+    int rc = 0;
+    if (t->protocol.object != NULL && protocol_call_connection_made(loop->st, &t->protocol, self) < 0) {
+        rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
+    }
+    PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
+    if (on_hear(loop, self, NULL) < 0) {
+        rc = -1;
+    }
+    context_leave(loop, &t->context);
+    if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
+        rc = -1;
+    }
+    if (raised != NULL) {
+        compat_set_raised(raised);
+    }
+    return rc;
+}
+
 /* ---- the descriptor */
 
 static inline bool

@@ -75,11 +75,10 @@ typedef struct Transport {
  * sock is given.  context is stolen (NULL: the empty one).  On failure fd is not closed. */
 static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock,
                                 PyObject *protocol, PyObject *context);
-/* The transport has begun: asyncio's futures._set_result_unless_cancelled(waiter, None), for the future of whoever
- * opens it. */
-static int transport_wake_opener(Loop *loop, PyObject *waiter) MUST_CHECK;
-/* The steps of a start, each by the replaced call_soon: connection_made, on_hear (NULL: none; name is asyncio's for
- * it), the waiter (NULL: none). */
+/* The steps of a start: connection_made, on_hear, then the waiter (NULL: none), which is the future of whoever opens
+ * the transport: asyncio's futures._set_result_unless_cancelled(waiter, None). */
+static inline int transport_start(Loop *loop, PyObject *self, ready_fn on_hear, PyObject *waiter) MUST_CHECK;
+/* The same steps, each by the replaced call_soon; on_hear may be NULL: none. name: asyncio's for it. */
 static int transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter) MUST_CHECK;
 static int transport_register(PyObject *module, struct state *st) MUST_CHECK;
 static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key,

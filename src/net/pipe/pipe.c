@@ -304,27 +304,7 @@ pipe_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 static int
 pipe_on_start(Loop *loop, PyObject *self, PyObject *waiter)
 {
-    Pipe *p = (Pipe *)self;
-    loop_leave_task(loop);
-    if (context_enter(loop, &p->base.context) < 0) {
-        return -1;
-    }
-    int rc = 0;
-    if (p->base.protocol.object != NULL && protocol_call_connection_made(loop->st, &p->base.protocol, self) < 0) {
-        rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_made, self);
-    }
-    PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
-    if (pipe_on_hear(loop, self, NULL) < 0) {
-        rc = -1;
-    }
-    context_leave(loop, &p->base.context);
-    if (waiter != NULL && transport_wake_opener(loop, waiter) < 0) {
-        rc = -1;
-    }
-    if (raised != NULL) {
-        compat_set_raised(raised);
-    }
-    return rc;
+    return transport_start(loop, self, pipe_on_hear, waiter);
 }
 
 static int
