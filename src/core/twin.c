@@ -41,6 +41,12 @@ twin_alloc(PyTypeObject *type)
     return type->tp_alloc(type, 0);
 }
 
+static PyObject *
+twin_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return twin_alloc(type);
+}
+
 /* ---- the metaclass */
 
 /* The state behind a class of this metaclass, and its pair if it is a twin; NULL when the collector has taken the

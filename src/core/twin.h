@@ -45,5 +45,7 @@ static inline PyObject *twin_get_class(PyObject *self, void *closure);
 /* tp_alloc for a tp_new that does not go through object's: TypeError when the user's subclass still has abstract
  * methods. */
 static inline PyObject *twin_alloc(PyTypeObject *type);
+/* A tp_new that does no more: what the object is to be, its __init__ says. */
+static PyObject *twin_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
 #endif

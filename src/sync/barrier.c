@@ -312,12 +312,6 @@ Barrier_aexit(PyObject *self, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UN
     return barrier_start(self, &barrier_aexit_kind, NULL, 0, kwnames);
 }
 
-static PyObject *
-Barrier_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
 static int
 Barrier_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -444,13 +438,13 @@ Barrier_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(((Barrier *)self)->condition);
     Py_VISIT(((Barrier *)self)->parties);
     Py_VISIT(((Barrier *)self)->state);
-    return bound_visit((Bound *)self, visit, arg);
+    return Bound_traverse(self, visit, arg);
 }
 
 static int
 Barrier_clear(PyObject *self)
 {
-    bound_clear((Bound *)self);
+    (void)Bound_clear(self);
     Py_CLEAR(((Barrier *)self)->condition);
     Py_CLEAR(((Barrier *)self)->parties);
     Py_CLEAR(((Barrier *)self)->state);
@@ -500,7 +494,7 @@ static PyMemberDef Barrier_members[] = {
 
 static PyType_Slot Barrier_slots[] = {
     {Py_tp_doc, (void *)Barrier_doc},
-    {Py_tp_new, Barrier_new},
+    {Py_tp_new, twin_new},
     {Py_tp_init, Barrier_init},
     {Py_tp_traverse, Barrier_traverse},
     {Py_tp_clear, Barrier_clear},

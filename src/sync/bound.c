@@ -181,8 +181,9 @@ bound_pop_and_wake(struct state *st, PyObject *deque, Py_ssize_t n)
 /* ---- for the types */
 
 static int
-bound_visit(Bound *b, visitproc visit, void *arg)
+Bound_traverse(PyObject *self, visitproc visit, void *arg)
 {
+    Bound *b = (Bound *)self;
     Py_VISIT(Py_TYPE(b));
     Py_VISIT(b->loop);
     Py_VISIT(b->waiters);
@@ -190,12 +191,14 @@ bound_visit(Bound *b, visitproc visit, void *arg)
     return 0;
 }
 
-static void
-bound_clear(Bound *b)
+static int
+Bound_clear(PyObject *self)
 {
+    Bound *b = (Bound *)self;
     Py_CLEAR(b->loop);
     Py_CLEAR(b->waiters);
     Py_CLEAR(b->dict);
+    return 0;
 }
 
 static void

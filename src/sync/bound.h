@@ -58,8 +58,8 @@ static inline int bound_pop_and_wake(struct state *st, PyObject *deque, Py_ssize
 
 /* ---- for the types */
 
-static int bound_visit(Bound *b, visitproc visit, void *arg);
-static void bound_clear(Bound *b);
+static int Bound_traverse(PyObject *self, visitproc visit, void *arg);
+static int Bound_clear(PyObject *self);
 static void Bound_dealloc(PyObject *self); /* after the type's own tp_clear */
 /* "<asyncloop.Lock object at 0x… [extra]>", waiters counted. */
 static PyObject *bound_repr(Bound *b, struct state *st, PyObject *extra);

@@ -238,12 +238,6 @@ condition_method_name(struct state *st, int method)
 }
 
 static PyObject *
-Condition_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
-static PyObject *
 condition_new(struct state *st)
 {
     if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* __init__ may be somebody's */
@@ -504,14 +498,14 @@ Condition_traverse(PyObject *self, visitproc visit, void *arg)
     for (int i = 0; i < CONDITION_METHODS; i++) {
         Py_VISIT(cond->methods[i]);
     }
-    return bound_visit(&cond->bound, visit, arg);
+    return Bound_traverse(self, visit, arg);
 }
 
 static int
 Condition_clear(PyObject *self)
 {
     Condition *cond = (Condition *)self;
-    bound_clear(&cond->bound);
+    (void)Bound_clear(self);
     Py_CLEAR(cond->lock);
     for (int i = 0; i < CONDITION_METHODS; i++) {
         Py_CLEAR(cond->methods[i]);
@@ -563,7 +557,7 @@ static PyMemberDef Condition_members[] = {
 
 static PyType_Slot Condition_slots[] = {
     {Py_tp_doc, (void *)Condition_doc},
-    {Py_tp_new, Condition_new},
+    {Py_tp_new, twin_new},
     {Py_tp_init, Condition_init},
     {Py_tp_traverse, Condition_traverse},
     {Py_tp_clear, Condition_clear},

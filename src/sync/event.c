@@ -67,12 +67,6 @@ event_wait(PyObject *event, struct state *st)
 
 /* ---- the Python face */
 
-static PyObject *
-Event_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
 static int
 Event_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -117,19 +111,6 @@ Event_repr(PyObject *self)
     return bound_repr((Bound *)self, state_of(self), PyUnicode_FromString(((Event *)self)->is_set ? "set" : "unset"));
 }
 
-static int
-Event_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    return bound_visit((Bound *)self, visit, arg);
-}
-
-static int
-Event_clear(PyObject *self)
-{
-    bound_clear((Bound *)self);
-    return 0;
-}
-
 PyDoc_STRVAR(Event_doc, "Event()\n--\n\n"
                         "A flag that tasks wait for: set(), clear(), is_set(), await wait().\n\n"
                         "Source: asyncio.Event.  Differs: nothing.");
@@ -163,10 +144,10 @@ static PyMemberDef Event_members[] = {
 
 static PyType_Slot Event_slots[] = {
     {Py_tp_doc, (void *)Event_doc},
-    {Py_tp_new, Event_new},
+    {Py_tp_new, twin_new},
     {Py_tp_init, Event_init},
-    {Py_tp_traverse, Event_traverse},
-    {Py_tp_clear, Event_clear},
+    {Py_tp_traverse, Bound_traverse},
+    {Py_tp_clear, Bound_clear},
     {Py_tp_dealloc, Bound_dealloc},
     {Py_tp_repr, Event_repr},
     {Py_tp_methods, Event_methods},

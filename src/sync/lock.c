@@ -154,12 +154,6 @@ lock_new(struct state *st)
     return st->Lock_type->tp_alloc(st->Lock_type, 0);
 }
 
-static PyObject *
-Lock_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
 static int
 Lock_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
@@ -204,19 +198,6 @@ Lock_repr(PyObject *self)
                       PyUnicode_FromString(((Lock *)self)->is_locked ? "locked" : "unlocked"));
 }
 
-static int
-Lock_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    return bound_visit((Bound *)self, visit, arg);
-}
-
-static int
-Lock_clear(PyObject *self)
-{
-    bound_clear((Bound *)self);
-    return 0;
-}
-
 PyDoc_STRVAR(Lock_doc,
              "Lock()\n--\n\n"
              "Mutual exclusion of tasks: `async with lock:`, or `await lock.acquire()` and `lock.release()`.\n\n"
@@ -253,10 +234,10 @@ static PyMemberDef Lock_members[] = {
 
 static PyType_Slot Lock_slots[] = {
     {Py_tp_doc, (void *)Lock_doc},
-    {Py_tp_new, Lock_new},
+    {Py_tp_new, twin_new},
     {Py_tp_init, Lock_init},
-    {Py_tp_traverse, Lock_traverse},
-    {Py_tp_clear, Lock_clear},
+    {Py_tp_traverse, Bound_traverse},
+    {Py_tp_clear, Bound_clear},
     {Py_tp_dealloc, Bound_dealloc},
     {Py_tp_repr, Lock_repr},
     {Py_tp_methods, Lock_methods},

@@ -5,12 +5,6 @@
 #include "core/twin.h"
 #include "task/coro/coro_function.h"
 
-static PyObject *
-Queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
 static void
 queue_set_maxsize(Queue *q, PyObject *maxsize)
 {
@@ -354,14 +348,14 @@ Queue_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(q->maxsize);
     Py_VISIT(q->items);
     Py_VISIT(q->finished);
-    return bound_visit(&q->bound, visit, arg);
+    return Bound_traverse(self, visit, arg);
 }
 
 static int
 Queue_clear(PyObject *self)
 {
     Queue *q = (Queue *)self;
-    bound_clear(&q->bound);
+    (void)Bound_clear(self);
     Py_CLEAR(q->putters);
     Py_CLEAR(q->maxsize);
     Py_CLEAR(q->items);
@@ -444,7 +438,7 @@ static PyMemberDef Queue_members[] = {
 };
 
 static PyType_Slot Queue_slots[] = {
-    {Py_tp_doc, (void *)Queue_doc},   {Py_tp_new, Queue_new},         {Py_tp_init, Queue_init},
+    {Py_tp_doc, (void *)Queue_doc},   {Py_tp_new, twin_new},          {Py_tp_init, Queue_init},
     {Py_tp_traverse, Queue_traverse}, {Py_tp_clear, Queue_clear},     {Py_tp_dealloc, Bound_dealloc},
     {Py_tp_repr, Queue_repr},         {Py_tp_str, Queue_str},         {Py_tp_methods, Queue_methods},
     {Py_tp_getset, Queue_getset},     {Py_tp_members, Queue_members}, {0, NULL},

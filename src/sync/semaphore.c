@@ -216,12 +216,6 @@ static const struct coro_kind semaphore_acquire_kind = {"Semaphore.acquire", sem
 
 /* ---- the Python face */
 
-static PyObject *
-Semaphore_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return twin_alloc(type);
-}
-
 /* value=1 */
 static int
 semaphore_start(Semaphore *s, PyObject *value)
@@ -366,13 +360,13 @@ Semaphore_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(((Semaphore *)self)->object);
     Py_VISIT(((Semaphore *)self)->limit);
-    return bound_visit((Bound *)self, visit, arg);
+    return Bound_traverse(self, visit, arg);
 }
 
 static int
 Semaphore_clear(PyObject *self)
 {
-    bound_clear((Bound *)self);
+    (void)Bound_clear(self);
     Py_CLEAR(((Semaphore *)self)->object);
     Py_CLEAR(((Semaphore *)self)->limit);
     return 0;
@@ -419,7 +413,7 @@ static PyMemberDef Semaphore_members[] = {
 
 static PyType_Slot Semaphore_slots[] = {
     {Py_tp_doc, (void *)Semaphore_doc},
-    {Py_tp_new, Semaphore_new},
+    {Py_tp_new, twin_new},
     {Py_tp_init, Semaphore_init},
     {Py_tp_traverse, Semaphore_traverse},
     {Py_tp_clear, Semaphore_clear},
