@@ -297,3 +297,33 @@ def test_locks_queues_and_groups_refuse_what_does_not_fit(t):
     for name in ("Lock", "Event", "Condition", "Semaphore", "Barrier", "Queue"):
         cls = getattr(t.kit.classes, name)
         refuses(t, cls(1) if name == "Barrier" else cls(), getattr(asyncio, name).__mro__[:-1])
+
+
+# --- by name
+
+@same
+def test_create_task_by_name(t):
+    async def main():
+        loop = asyncio.get_running_loop()
+        var = contextvars.ContextVar("var", default="unset")
+        context = contextvars.copy_context()
+        context.run(var.set, "set")
+
+        async def named():
+            return asyncio.current_task().get_name() == "given", var.get()
+
+        for options in ({}, {"name": "given"}, {"context": context}, {"name": "given", "context": context}, {"name": None, "context": None}):
+            t.say(await loop.create_task(coro=named(), **options))
+        coro = named()
+        for options in ({"coro": coro}, {"zzzzzzzz": 1}, {"loop": loop}):
+            attempt(t, sorted(options), lambda: loop.create_task(coro, **options), coro)
+        coro.close()
+        many = dict.fromkeys("abcdefghij", 1)
+        loop.set_task_factory(lambda loop, coro, **options: (t.say(sorted(options)), asyncio.Task(coro, loop=loop))[1])
+        for options in ({}, {"name": "given"}, {"context": context}, many):
+            for way in (lambda: loop.create_task(coro, **options), lambda: loop.create_task(coro=coro, **options)):
+                coro = value()
+                task = attempt(t, sorted(options), way, coro)
+                coro.close() if task is None else await task
+
+    t.run(main())
