@@ -391,14 +391,18 @@ static PyObject *
 loop_type_call_factory(Loop *loop, PyObject *coro, PyObject *const *values, PyObject *kwnames)
 {
     Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    PyObject *args[2 + 8] = {(PyObject *)loop, coro}, *factory = Py_NewRef(loop->task_factory), *task = NULL;
+    PyObject *factory = Py_NewRef(loop->task_factory), *task = NULL;
     if (COMPAT_RUNS(3, 13, 3)) {
-        if (n_keywords <= 8) {
+        PyObject **args = PyMem_Malloc((size_t)(2 + n_keywords) * sizeof *args);
+        if (args != NULL) {
+            args[0] = (PyObject *)loop;
+            args[1] = coro;
             memcpy(args + 2, values, (size_t)n_keywords * sizeof *args);
             task = PyObject_Vectorcall(factory, args, 2, kwnames);
+            PyMem_Free(args);
         }
         else {
-            PyErr_SetString(PyExc_TypeError, "BaseEventLoop.create_task() got too many keyword arguments");
+            PyErr_NoMemory();
         }
         Py_DECREF(factory);
         return task;
@@ -406,7 +410,7 @@ loop_type_call_factory(Loop *loop, PyObject *coro, PyObject *const *values, PyOb
     struct task_options options;
     if (task_options_parse(&options, values, kwnames) == 0) {
         bool has_context = options.context != NULL && options.context != Py_None;
-        args[2] = options.context;
+        PyObject *args[] = {(PyObject *)loop, coro, options.context};
         task = PyObject_Vectorcall(factory, args, 2, has_context ? loop->st->kw_context : NULL);
     }
     Py_DECREF(factory);
@@ -430,29 +434,41 @@ static PyObject *Loop_create_task(PyObject *self, PyObject *const *args, Py_ssiz
 
 /* create_task(coro=…, …): again, with the coroutine in its place. */
 static COLD PyObject *
-loop_type_create_task_by_name(PyObject *self, PyObject *coro, PyObject *const *values, PyObject *kwnames)
+loop_type_create_task_by_name(PyObject *self, PyObject *const *values, PyObject *kwnames)
 {
-    enum { MAX_KEYWORDS = 8 };
-    PyObject *stack[1 + MAX_KEYWORDS] = {coro}, *names[MAX_KEYWORDS];
-    Py_ssize_t n = 0;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        if (values[i] == coro) {
-            continue;
-        }
-        if (n == MAX_KEYWORDS) {
-            PyErr_SetString(PyExc_TypeError, "BaseEventLoop.create_task() got too many keyword arguments");
-            return NULL;
-        }
-        names[n] = PyTuple_GET_ITEM(kwnames, i);
-        stack[1 + n++] = values[i];
+    Py_ssize_t n_names = PyTuple_GET_SIZE(kwnames), n = 0;
+    PyObject **stack = PyMem_Malloc((size_t)n_names * sizeof *stack), *rest = PyTuple_New(n_names - 1), *task = NULL;
+    if (stack == NULL) {
+        PyErr_NoMemory();
     }
-    PyObject *rest = PyTuple_New(n);
-    for (Py_ssize_t i = 0; rest != NULL && i < n; i++) {
-        PyTuple_SET_ITEM(rest, i, Py_NewRef(names[i]));
+    for (Py_ssize_t i = 0; stack != NULL && rest != NULL && i < n_names; i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(name, "coro") == 0) {
+            stack[0] = values[i];
+        }
+        else {
+            PyTuple_SET_ITEM(rest, n, Py_NewRef(name));
+            stack[1 + n++] = values[i];
+        }
     }
-    PyObject *task = rest == NULL ? NULL : Loop_create_task(self, stack, 1, n == 0 ? NULL : rest);
+    if (stack != NULL && rest != NULL) {
+        task = Loop_create_task(self, stack, 1, rest);
+    }
+    PyMem_Free(stack);
     Py_XDECREF(rest);
     return task;
+}
+
+/* Neither create_task(coro, …) nor create_task(coro=…, …). From 3.13.3 on all other names are passed on. */
+static COLD void
+loop_type_refuse_create_task(PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
+{
+    static const char *const names[] = {"coro", "name", "context"};
+    static const struct args_signature signature = {"BaseEventLoop.create_task", names, 1, 1, 3, true, false};
+    PyObject *given[ARRAY_LENGTH(names)];
+    int rc = args_bind(&signature, args, n_args, COMPAT_RUNS(3, 13, 3) ? NULL : kwnames, given);
+    INVARIANT(rc < 0);
+    (void)rc;
 }
 
 static PyObject *
@@ -467,14 +483,11 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
             return NULL;
         }
     }
-    else if (n_args == 0 && kwnames != NULL && (coro = args_find_keyword(kwnames, values, "coro")) != NULL) {
-        return loop_type_create_task_by_name(self, coro, values, kwnames);
+    else if (n_args == 0 && kwnames != NULL && args_find_keyword(kwnames, values, "coro") != NULL) {
+        return loop_type_create_task_by_name(self, values, kwnames);
     }
     else {
-        PyErr_Format(PyExc_TypeError,
-                     n_args == 0 ? "BaseEventLoop.create_task() missing 1 required positional argument: 'coro'"
-                                 : "BaseEventLoop.create_task() takes 2 positional arguments but %zd were given",
-                     n_args + 1);
+        loop_type_refuse_create_task(args, n_args, kwnames);
         return NULL;
     }
     if (loop_check_closed(loop) < 0) {

@@ -4,6 +4,7 @@ import contextvars
 import inspect
 import itertools
 import os
+import re
 import socket
 import sys
 from asyncio import selector_events, unix_events
@@ -241,14 +242,14 @@ def refuses(t, holder, classes):
     """Says how each method of asyncio's class, on an object of either, refuses what does not fit."""
     seen = set()
     for name, function in ((name, function) for cls in classes for name, function in vars(cls).items()):
-        if name in seen or name.startswith("_") or not inspect.isfunction(function):
-            continue
+        if name in seen or name.startswith("_") or not inspect.isfunction(function) or len(inspect.signature(function).parameters) == 1:
+            continue  # a method in C that takes nothing has CPython's own words for builtin functions
         seen.add(name)
         for args, kwargs in misfits(function):
             try:
                 result = getattr(holder, name)(*args, **kwargs)
             except TypeError as exc:
-                t.say(name, len(args), list(kwargs), str(exc))
+                t.say(name, len(args), list(kwargs), re.sub(r"\w*Mixin\.(?=\w+\()", "", str(exc)))
             else:
                 t.say(name, len(args), list(kwargs), "was taken")
                 if asyncio.iscoroutine(result):

@@ -15,7 +15,7 @@ import weakref
 
 import pytest
 
-from sidebyside import awaited_by, blot, child, mixed, same
+from sidebyside import OURS, awaited_by, blot, child, mixed, same
 
 # --- states
 
@@ -313,9 +313,18 @@ def test_iterator_that_is_closed(t):
         it = make(future)
         next(it)
         t.say(it.close(), it.close(), future)
-        stopped(t, next, it)
-        stopped(t, it.send, None)
         stopped(t, it.throw, KeyError("after the end"))
+
+
+def test_closed_iterator_is_at_its_end(loop):
+    """asyncio's returns NULL without an exception then, which is a SystemError."""
+    it = OURS.Future(loop=loop).__await__()
+    next(it)
+    it.close()
+    for call in (lambda: next(it), lambda: it.send(None)):
+        with pytest.raises(StopIteration) as raised:
+            call()
+        assert raised.value.value is None
 
 
 @mixed

@@ -302,10 +302,11 @@ future_raise_thrown(PyObject *const *args, Py_ssize_t n_args)
 static PyObject *
 FutureIter_throw(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
-    future_raise_thrown(args, n_args);
-    PyObject *raised = compat_take_raised();
-    AwaitIter_clear(self);
-    compat_set_raised(raised);
+    PyObject *raised = future_thrown(args, n_args);
+    if (raised != NULL) {
+        AwaitIter_clear(self);
+        compat_set_raised(raised);
+    }
     return NULL;
 }
 
