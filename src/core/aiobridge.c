@@ -293,8 +293,8 @@ aiobridge_set_running(struct state *st, PyObject *loop_or_none)
     PyObject *set_running = aiobridge_name(st, st->str._set_running_loop, st->native_set_running_loop);
     PyObject *done = set_running == NULL ? NULL : PyObject_CallOneArg(set_running, loop_or_none);
     if (done == NULL && set_running != NULL && loop_or_none == Py_None && PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        /* 3.11 allocates here; a run that is never left shuts every loop of the thread out: once more, memory may be
-         * back */
+        /* 3.11 allocates here.  If this fails, the thread seems to run a loop for ever, and can run no other.  So try
+         * once more: there may be memory now */
         PyErr_Clear();
         done = PyObject_CallOneArg(set_running, loop_or_none);
     }

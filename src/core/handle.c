@@ -21,7 +21,7 @@ enum { HANDLE_INLINE_ARGS = 6, HANDLE_FREELIST_SLOTS = 3 };
 /* Handle.is_timer */
 enum {
     HANDLE_TIMER = 1,
-    /* its deadline was no plain float: the object is in the slot behind the arguments and the context */
+    /* the deadline was not a plain float: what was given is in the slot behind the arguments and the context */
     HANDLE_TIMER_GIVEN = 2,
 };
 
@@ -318,7 +318,7 @@ handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject 
     PyObject *callback = PyObject_GetAttrString(object, method);
     PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, &argument, argument != NULL, NULL);
     Py_XDECREF(callback);
-    PyErr_Clear(); /* a report that lacks something is better than none */
+    PyErr_Clear(); /* go on: a report without it is better than none */
     loop_leave_task(loop);
     compat_set_raised(exception);
     int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
@@ -375,7 +375,7 @@ static void
 handle_await_run(Handle *h)
 {
     struct gate *gate = &h->loop->handle_done;
-    /* else somebody called _run(): perhaps this thread */
+    /* else the program called _run(), perhaps in this very thread */
     while (UNLIKELY(h->flags & HANDLE_RUNNING) && h->loop->thread_id != 0
            && h->loop->thread_id != PyThread_get_thread_ident()) {
         uint64_t generation = gate->generation;
@@ -453,7 +453,8 @@ handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     else {
         rc = handle_report(h);
     }
-    handle_left_ring(self); /* last: who gets the report, or a weak reference's object in a finalizer, may keep it */
+    /* last, as the exception handler, or a finalizer through a weak reference, may keep the handle */
+    handle_left_ring(self);
     return rc;
 }
 
@@ -504,7 +505,7 @@ Handle_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* Breaks cycles: what may lead back here is the call. The loop stays: methods need it. */
+/* Breaks cycles, which go through the callback and its arguments.  The loop stays, as methods need it. */
 static int
 Handle_clear(PyObject *self)
 {

@@ -32,7 +32,7 @@ twin_get_class(PyObject *self, void *Py_UNUSED(closure))
 static inline PyObject *
 twin_alloc(PyTypeObject *type)
 {
-    if (UNLIKELY(type->tp_flags & Py_TPFLAGS_IS_ABSTRACT)) { /* object's says which methods are missing */
+    if (UNLIKELY(type->tp_flags & Py_TPFLAGS_IS_ABSTRACT)) { /* object.__new__ says which methods are missing */
         PyObject *nothing = PyTuple_New(0);
         PyObject *self = nothing == NULL ? NULL : PyBaseObject_Type.tp_new(type, nothing, NULL);
         Py_XDECREF(nothing);

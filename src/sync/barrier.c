@@ -29,7 +29,7 @@ barrier_raise_broken(struct state *st, const char *text)
 
 /* ---- with the condition, which may be anything that a subclass put in its place */
 
-/* condition.method(), while which __init__ may be called again */
+/* condition.method(); it may run code that calls __init__ again */
 static PyObject *
 barrier_call_condition(Barrier *b, PyObject *name)
 {
@@ -142,7 +142,7 @@ barrier_leave(Coro *c, Barrier *b, struct state *st, bool has_raised, PyObject *
     return barrier_release_lock(b, st, index, result);
 }
 
-/* Inside: until it does not fill any more. */
+/* It is inside, and waits until the barrier no longer fills. */
 static PySendResult
 barrier_wait_for_others(Coro *c, Barrier *b, struct state *st, PyObject **result)
 {
@@ -158,7 +158,7 @@ barrier_wait_for_others(Coro *c, Barrier *b, struct state *st, PyObject **result
     return barrier_leave(c, b, st, is_broken, result);
 }
 
-/* The lock is held: in, as soon as the barrier fills. */
+/* It holds the lock, and goes in as soon as the barrier fills. */
 static PySendResult
 barrier_enter(Coro *c, Barrier *b, struct state *st, PyObject **result)
 {
@@ -360,7 +360,7 @@ Barrier_get_broken(PyObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(barrier_is((Barrier *)self, state_of(self), BARRIER_BROKEN));
 }
 
-/* Once there it stays: the steps of wait() count on it. */
+/* A field that was set cannot be deleted, as the steps of wait() rely on it. */
 static PyObject *
 barrier_get_field(PyObject *self, PyObject *value, const char *name)
 {
@@ -405,7 +405,7 @@ Barrier_set_parties(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     return barrier_set_field(&((Barrier *)self)->parties, value);
 }
 
-/* By the properties, which a subclass may override. */
+/* Reads the properties by name, as a subclass may override them. */
 static PyObject *
 Barrier_repr(PyObject *self)
 {

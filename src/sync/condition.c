@@ -34,7 +34,7 @@ condition_release(Condition *cond, struct state *st)
     return done == NULL ? -1 : 0;
 }
 
-/* `await self.acquire()`: PYGEN_RETURN when it was to be had at once (no result). */
+/* `await self.acquire()`.  PYGEN_RETURN: taken at once (no result). */
 static inline PySendResult
 condition_acquire(Coro *c, Condition *cond, struct state *st)
 {
@@ -67,7 +67,7 @@ enum {
 };
 enum { CONDITION_BEGINS, CONDITION_WAITS, CONDITION_TAKES_LOCK };
 
-/* The lock is ours again, or (has_raised) could not be had: what wait() ends with. */
+/* The end of wait(): we have the lock again, or (has_raised) taking it failed. */
 static PySendResult
 condition_end_wait(Coro *c, Condition *cond, struct state *st, bool has_raised, PyObject **result)
 {
@@ -95,7 +95,7 @@ condition_end_wait(Coro *c, Condition *cond, struct state *st, bool has_raised, 
     return PYGEN_ERROR;
 }
 
-/* Take the lock again, come what may: a cancellation meanwhile is noted and it goes on. */
+/* Take the lock again.  A cancellation meanwhile is kept for the end, and we go on trying. */
 static PySendResult
 condition_take_lock(Coro *c, Condition *cond, struct state *st, PySendResult status, PyObject **result)
 {
@@ -115,7 +115,7 @@ condition_take_lock(Coro *c, Condition *cond, struct state *st, PySendResult sta
     }
 }
 
-/* The wait is over: what it raised, if so, is for later. */
+/* The wait is over.  If it raised, the exception is kept until we have the lock. */
 static PySendResult
 condition_end_waiting(Coro *c, Condition *cond, struct state *st, bool has_raised, PyObject **result)
 {
@@ -240,7 +240,7 @@ condition_method_name(struct state *st, int method)
 static PyObject *
 condition_new(struct state *st)
 {
-    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* __init__ may be somebody's */
+    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* a program may have replaced __init__ */
         return PyObject_CallNoArgs((PyObject *)st->Condition_type);
     }
     PyObject *self = st->Condition_type->tp_alloc(st->Condition_type, 0);

@@ -8,7 +8,7 @@
 static PyObject *
 event_new(struct state *st, bool is_set)
 {
-    bool is_changed = UNLIKELY(st->twins_touched[TWIN_SYNC]); /* __init__ may be somebody's */
+    bool is_changed = UNLIKELY(st->twins_touched[TWIN_SYNC]); /* a program may have replaced __init__ */
     PyObject *event =
         is_changed ? PyObject_CallNoArgs((PyObject *)st->Event_type) : st->Event_type->tp_alloc(st->Event_type, 0);
     if (event == NULL || !is_set) {

@@ -72,7 +72,7 @@ lock_acquire_step(Coro *c, struct state *st, PyObject *value, PyObject **result)
         l->is_locked = true;
         return coro_return(result, Py_True);
     }
-    /* it may have been promised to us: to the next then */
+    /* the lock may have been promised to us: promise it to the next */
     if (PyErr_ExceptionMatches(st->CancelledError) && !l->is_locked) {
         PyObject *raised = compat_take_raised();
         (void)raise_again(raised, lock_wake_first(l, st));

@@ -316,8 +316,8 @@ queue_get_nowait(Queue *q, struct state *st)
     return item;
 }
 
-/* The wait failed, or was cancelled: no waiter is left behind, and if it was woken already the next one is. Keeps what
- * is raised. */
+/* The wait failed, or was cancelled.  Take the waiter out; if it was woken already, wake the next one instead.  Keeps
+ * the raised exception. */
 static PySendResult
 queue_end_failed_wait(Coro *c, Queue *q, struct state *st, PyObject **waiters,
                       int (*is_in_vain)(Queue *q, struct state *st))
@@ -325,7 +325,7 @@ queue_end_failed_wait(Coro *c, Queue *q, struct state *st, PyObject **waiters,
     PyObject *raised = compat_take_raised(), *future = c->slots[BOUND_WAITER];
     int rc = child_cancel(st, future);
     if (rc >= 0 && (rc = deque_remove(st, *waiters, future)) < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear(); /* taken out by who woke it */
+        PyErr_Clear(); /* whoever woke it has taken it out */
         rc = 0;
     }
     if (rc >= 0 && (rc = is_in_vain(q, st)) == 0 && (rc = child_is_cancelled(st, future)) == 0) {

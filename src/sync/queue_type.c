@@ -66,7 +66,7 @@ Queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_CLEAR(q->putters);
     Py_CLEAR(q->finished);
     struct state *st = state_of(self);
-    /* as early as asyncio's: its methods may be somebody's */
+    /* made as early as asyncio makes it, as a program may have replaced its methods */
     PyObject *event = st->twins_touched[TWIN_SYNC] ? queue_finished(q, st) : NULL;
     int rc = event == NULL && PyErr_Occurred() ? -1 : queue_call_init(q, st, maxsize);
     Py_XDECREF(event);

@@ -142,7 +142,7 @@ semaphore_release(Semaphore *s, struct state *st)
 
 /* ---- acquire() */
 
-/* A waiter that goes on: units may be left for those who came meanwhile. */
+/* A waiter goes on.  Units may be left for waiters that came meanwhile. */
 static int
 semaphore_wake_others(Semaphore *s, struct state *st)
 {
@@ -156,7 +156,7 @@ semaphore_wake_others(Semaphore *s, struct state *st)
     return rc;
 }
 
-/* Cancelled: a unit that was ours already goes back. */
+/* The waiter was cancelled.  If a unit was its own already, it gives it back. */
 static int
 semaphore_give_back(Coro *c, Semaphore *s, struct state *st)
 {
@@ -301,7 +301,7 @@ BoundedSemaphore_release(PyObject *self, PyObject *none)
         return NULL;
     }
     struct state *st = state_of(self);
-    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* super().release() may be somebody's */
+    if (UNLIKELY(st->twins_touched[TWIN_SYNC])) { /* a program may have replaced Semaphore.release */
         PyObject *release = PyObject_GetAttr((PyObject *)st->Semaphore_type, st->str.release);
         PyObject *done = release == NULL ? NULL : PyObject_CallOneArg(release, self);
         Py_XDECREF(release);
@@ -461,8 +461,8 @@ static PyType_Spec BoundedSemaphore_spec = {
     .slots = BoundedSemaphore_slots,
 };
 
-/* Whether a waiter that goes on wakes as many as there are units: since then _wake_up_next() says whether there was
- * one. */
+/* Does a waiter that goes on wake as many others as there are units?  Since asyncio does so, its _wake_up_next()
+ * returns whether there was one to wake. */
 static int
 semaphore_ask_asyncio(struct state *st)
 {

@@ -165,7 +165,7 @@ transport_of_fd_borrowed(Loop *loop, int fd)
     if (t == NULL || t->closing || t->empty_waiter != NULL) {
         return NULL;
     }
-    if (UNLIKELY(transport_check_fd(t) < 0)) { /* closed behind the transport: the number is somebody else's by now */
+    if (UNLIKELY(transport_check_fd(t) < 0)) { /* closed behind our back: another may have the number by now */
         PyErr_Clear();
         return NULL;
     }
@@ -196,7 +196,7 @@ transport_make_closed_socket(struct state *st)
     return sock;
 }
 
-/* The descriptor stays ours, whatever becomes of the Python socket. Keeps a raised exception. */
+/* Detach the descriptor from the Python socket, so that it stays ours.  Keeps a raised exception. */
 static void
 transport_detach_socket(PyObject *sock)
 {
@@ -432,7 +432,8 @@ transport_send_queued(Transport *t)
     return t->out.n > 0 ? transport_watch_writing(t) : 0;
 }
 
-/* Send what is queued unless the socket is known to be full; an error ends the connection (0 all the same). */
+/* Send what is queued, unless the socket is known to be full.  An error of the kernel ends the connection, and this
+ * returns 0. */
 static int
 transport_flush(Transport *t)
 {

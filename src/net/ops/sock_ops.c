@@ -301,7 +301,7 @@ sock_op_fail(SockOp *op)
     return rc < 0 ? loop_report(op->loop, "Exception in a socket operation", NULL) : 0;
 }
 
-/* Somebody else waits on this number, for a socket that does not have it any more: it would never be woken. */
+/* Another operation waits on this number, for a socket that no longer has it, and would never be woken. */
 static COLD int
 sock_op_evict_stale(Loop *loop, SockOp *old, int fd)
 {
@@ -505,7 +505,7 @@ sock_op_begin(SockOp *op, PyObject **result)
     if (rc != 0) {
         return rc;
     }
-    /* the method may have changed it; and others are only asked when they must wait */
+    /* the method may have changed it; sockets of other kinds are asked only when they must wait */
     op->fd = python_socket_fd(st, op->sock);
     if (op->fd < 0) {
         return PyErr_Occurred() ? -1 : raise_errno(-EBADF);

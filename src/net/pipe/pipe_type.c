@@ -17,7 +17,7 @@ Pipe_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
     if (transport_parse_get_extra("BaseTransport.get_extra_info", args, kwargs, &name, &fallback) < 0) {
         return NULL;
     }
-    PyObject *extra = Py_XNewRef(((Transport *)self)->extra); /* the name may be of a class whose __eq__ sets another */
+    PyObject *extra = Py_XNewRef(((Transport *)self)->extra); /* held, as the name's __eq__ may set another one */
     PyObject *value = extra == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(extra, name));
     Py_XDECREF(extra);
     return value != NULL || PyErr_Occurred() ? value : Py_NewRef(fallback);
@@ -218,7 +218,7 @@ Pipe_get_file(PyObject *self, void *unused)
     return Py_NewRef(file != NULL ? file : Py_None);
 }
 
-/* transport._pipe = None: the file is somebody else's to close from now on. */
+/* transport._pipe = None: from now on the program closes the file. */
 static int
 Pipe_set_file(PyObject *self, PyObject *value, void *unused)
 {

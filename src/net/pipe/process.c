@@ -24,7 +24,8 @@ process_close(ProcessWatch *w)
     }
 }
 
-/* popen.returncode, which is set now if nobody was quicker.  None: the child was somebody else's to reap. */
+/* popen.returncode, set now unless another has reaped the child and set it.  None: another has reaped it, and set
+ * nothing. */
 static PyObject *
 process_reap_locked(struct state *st, PyObject *popen)
 {

@@ -41,7 +41,7 @@ Future_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return future_init((Future *)self, state_of(self), loop);
 }
 
-/* Future(loop=loop); whatever else goes the slow way. */
+/* Future(loop=loop).  All other calls go the slow way. */
 static PyObject *
 Future_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
@@ -243,7 +243,7 @@ Future_await(PyObject *self, PyObject *Py_UNUSED(none))
     return future_iter_new(self);
 }
 
-/* <Name info…> of what asyncio's helper says of it. */
+/* <Name info…>, with the info that asyncio's helper gives. */
 static PyObject *
 future_describe(Future *f, PyObject *info_function)
 {

@@ -79,7 +79,7 @@ task_may_run_code(const Task *t)
     const Future *f = &t->future;
     uintptr_t held = (uintptr_t)f->weakrefs | (uintptr_t)f->first.target | (uintptr_t)f->rare | (uintptr_t)f->dict
                      | (uintptr_t)t->waiting_on | (uintptr_t)t->context
-                     | f->log_traceback; /* one question for what few have */
+                     | f->log_traceback; /* one test for all the fields that few tasks have */
     if (UNLIKELY(held != 0)
         && (future_may_run_code(f) || t->waiting_on != NULL || (t->context != NULL && Py_REFCNT(t->context) == 1))) {
         return true;
@@ -287,7 +287,7 @@ task_loop_is_running(Task *t, struct state *st)
     return ask_method(t->future.loop, st->str.is_running);
 }
 
-/* Before anything is begun: the task and the coroutine are as if nobody had tried. */
+/* Called before anything begins, so that after an error the task and the coroutine are as before. */
 static inline int
 task_check_context(Task *t)
 {
@@ -440,7 +440,7 @@ task_current_here(struct state *st)
         Py_DECREF(loop);
         return task;
     }
-    /* somebody's, perhaps; trio-asyncio binds this name too */
+    /* by name, as a program may have replaced it: trio-asyncio does */
     PyObject *current_task = PyObject_GetAttr(st->tasks, st->str.current_task);
     task = current_task == NULL ? NULL : PyObject_CallNoArgs(current_task);
     Py_XDECREF(current_task);

@@ -194,7 +194,7 @@ task_wait_future_like(Task *t, struct state *st, PyObject *future, int is_blocki
     return task_add_wakeup(t, st, future) < 0 || awaited_by_note_task(st, future, (PyObject *)t, true) < 0 ? -1 : 1;
 }
 
-/* Whatever else was yielded. Steals it. */
+/* The coroutine yielded something that is no future.  Steals it. */
 static COLD int
 task_wait_other(Task *t, struct state *st, PyObject *yielded)
 {
@@ -233,7 +233,7 @@ done:
 static inline int
 task_wait(Task *t, struct state *st, PyObject *yielded)
 {
-    if (yielded == Py_None) { /* a bare yield: the others first */
+    if (yielded == Py_None) { /* a bare yield lets the others run first */
         Py_DECREF(yielded);
         return task_step_soon(t, NULL);
     }
@@ -273,7 +273,7 @@ task_on_raise(Task *t, struct state *st)
     if (rc == 0
         && (PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)
             || PyErr_GivenExceptionMatches(exception, PyExc_SystemExit))) {
-        compat_set_raised(exception); /* the task has it, and it leaves the loop */
+        compat_set_raised(exception); /* it is kept in the task, and also leaves the loop */
         return -1;
     }
     Py_DECREF(exception);
@@ -428,7 +428,7 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
     int rc = task_step(t, st, exception);
     loop->stepping = false;
     task_leave_context(loop, t, entered);
-    /* soon the current task's slot may be all that holds it */
+    /* the slot of the current task may soon be all that holds it */
     if (UNLIKELY(t->future.state != FUTURE_PENDING || Py_REFCNT(self) <= 2)) {
         task_leave_if_last(loop, t);
     }
@@ -507,7 +507,7 @@ task_wakeup_called(PyObject *self, PyObject *future)
     struct state *st = future_state_of(&t->future);
     bool is_exact = future_is_exact(st, future);
     if (!is_exact && awaited_by_note_task(st, future, self, false) < 0) {
-        PyErr_WriteUnraisable(self); /* a __hash__ of the user's: the step must not get lost for it */
+        PyErr_WriteUnraisable(self); /* the user's __hash__ has raised: the step must not get lost */
     }
     PyObject *value = is_exact ? future_result((Future *)future) : PyObject_CallMethodNoArgs(future, st->str.result);
     if (value != NULL) {
@@ -533,7 +533,7 @@ static const struct watcher_kind task_kind = {
 static int
 task_start_eagerly(Task *t, struct state *st)
 {
-    /* held: the step may init the task anew */
+    /* held, as the step may call __init__ of the task */
     PyObject *loop = Py_NewRef(t->future.loop), *previous = NULL, *leaving = NULL;
     if (aiobridge_swap_current(st, loop, (PyObject *)t, &previous) < 0) {
         Py_DECREF(loop);

@@ -158,8 +158,8 @@ static void
 Task_finalize(PyObject *self)
 {
     Task *t = (Task *)self;
-    /* who comes back to life in the exception handler is not listed again: asyncio's weak references are gone by now,
-     * too */
+    /* a task that comes back to life in the exception handler is not listed again; in asyncio its weak references are
+     * gone by now, too */
     task_unlink(t);
     if (t->future.state == FUTURE_PENDING && t->future.log_destroy && t->future.loop != NULL) {
         task_report_destroyed(t);

@@ -106,7 +106,7 @@ gather_child_done(GatherFuture *g, struct state *st, PyObject *child)
     if (results == NULL) {
         return -1;
     }
-    if (g->cancel_requested) { /* whatever return_exceptions says; by the child that was asked last, as asyncio does */
+    if (g->cancel_requested) { /* whether or not return_exceptions; with the message of the last child, as in asyncio */
         Py_DECREF(results);
         return gather_fail(
             g, gather_cancelled_error_of(st, PyTuple_GET_ITEM(g->children, PyTuple_GET_SIZE(g->children) - 1)));
@@ -195,8 +195,8 @@ static const struct future_methods gather_methods = {.cancel = gather_cancel};
 
 /* ---- gather() */
 
-/* Which arguments came already: by identity where equality is identity (coroutines, futures), else by a dict as asyncio
- * has it. */
+/* Which arguments were given before.  Those whose equality is identity (coroutines, futures) are compared by address,
+ * the others by a dict, as in asyncio. */
 struct gather_seen {
     PyObject **keys; /* open addressing; borrowed */
     Py_ssize_t *places;
@@ -297,7 +297,7 @@ gather_take(GatherFuture *g, struct state *st, PyObject *argument, Py_ssize_t i,
         }
         g->future.is_own = loop_is_own(st, g->future.loop);
     }
-    if (child != argument) { /* nobody else can wait for it: no report when it is destroyed pending */
+    if (child != argument) { /* nobody else can wait for it, so it is not reported when it is destroyed pending */
         if (LIKELY(Py_IS_TYPE(child, st->Task_type))) {
             ((Future *)child)->log_destroy = false;
         }
@@ -357,7 +357,7 @@ gather_nothing(struct state *st)
     return outer;
 }
 
-/* 3.14+: the running loop is asked at once, and its current task is the one that gathers. */
+/* 3.14+: note the running loop's current task, which is the one that gathers. */
 static int
 gather_note_running(GatherFuture *g, struct state *st)
 {
@@ -503,8 +503,8 @@ static PyMethodDef GatherFuture_methods[] = {
     {NULL},
 };
 
-/* A list as in asyncio, but a new one: what is counted on stays as it is. While gather() runs, only the children it has
- * so far. */
+/* A list as in asyncio, but a copy, so that nobody changes what we count on.  While gather() runs it has only the
+ * children so far. */
 static PyObject *
 GatherFuture_get_children(PyObject *self, void *Py_UNUSED(closure))
 {

@@ -204,7 +204,7 @@ sleep_begin(Coro *c, struct state *st)
     return coro_wait(c, Py_XNewRef(c->slots[SLEEP_FUTURE]));
 }
 
-/* The other loop's timer does not stay behind, whatever ended the wait. */
+/* However the wait ended, cancel the other loop's timer. */
 static COLD int
 sleep_cancel_handle(Coro *c, struct state *st)
 {

@@ -188,7 +188,7 @@ timeout_arm(Timeout *t, struct state *st)
     }
     Loop *loop = loop_running_borrowed(st);
     double now;
-    /* _on_timeout may be somebody's too */
+    /* a program may have replaced _on_timeout too */
     if (UNLIKELY(loop == NULL || loop->overrides & (LOOP_OWN_CALL_SOON | LOOP_OWN_CALL_AT)
                  || !timeout_is_plain(t, st))) {
         return timeout_arm_elsewhere(t, st);

@@ -41,7 +41,7 @@ wait_for_watch(Coro *c, struct state *st, PyObject *timeout, bool is_edge)
     return w == NULL || (timeout != NULL && waiter_start_timer(w, st, timeout) < 0) || waiter_watch(w, st) < 0 ? -1 : 0;
 }
 
-/* asyncio's _cancel_and_wait: its end is what counts, whatever it does when it is cancelled. */
+/* asyncio's _cancel_and_wait: cancel it and wait for its end, however it ends. */
 static PySendResult
 wait_for_cancel(Coro *c, struct state *st, enum wait_for_phase phase)
 {
@@ -209,7 +209,7 @@ wait_for_leave_limit_with(Coro *c, struct state *st, PyObject *value, PyObject *
     return wait_for_cancel(c, st, value == NULL ? WAIT_FOR_CANCELLED : WAIT_FOR_CANCELLING);
 }
 
-/* Woken: it is done, time is up, or somebody threw. */
+/* Woken, because it is done, or time is up, or somebody threw into us. */
 static PySendResult
 wait_for_leave_limit(Coro *c, struct state *st, PyObject *value, PyObject **result)
 {
