@@ -3,7 +3,8 @@
     with peers.Peer("redis-server", words, folder) as redis:     a process; its output is in folder/log
         redis.wait_until(answers)
 
-A program that is missing is a failure where CI is set (nobody would see a skip there), and else a skip that names the package.
+A program that is missing is a failure where CI is set (nobody would see a skip there), and else a skip that names the package.  What belongs to
+pyproject.toml's extra `apps` is only there in the stage apps-3.13, which sets ASYNCLOOP_TEST_APPS; without it, it is skipped even where CI is set.
 
 A peer runs in an environment of its own: what preloads a sanitizer into Python must not reach it.  PostgreSQL refuses to run as root, so
 it runs as nobody then, and its files are nobody's; hence folders of our own and not pytest's, which only their owner may enter.  The kernel
@@ -30,6 +31,7 @@ from sidebyside import PATIENCE, child_env
 LONG = 60 * PATIENCE
 PACKAGES = {"postgres": "postgresql", "initdb": "postgresql", "pg_isready": "postgresql", "redis-server": "redis-server",
             "nginx": "nginx-light", "openssl": "openssl", "curl": "curl"}
+APPS_PACKAGES = {"mosquitto": "mosquitto", "nats-server": "nats-server", "rabbitmq-server": "rabbitmq-server", "epmd": "rabbitmq-server"}
 OUR_WAYS = ["asyncloop-loop_factory", "asyncloop-policy"]
 # For tests that take long: without asyncio as the control.
 without_control = pytest.mark.parametrize("way", OUR_WAYS, indirect=True)
@@ -38,36 +40,49 @@ LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
 
-def absent(what):
+def is_set(variable):
+    return os.environ.get(variable, "").lower() not in ("", "0", "false")
+
+
+def absent(what, extra="test"):
     """Ends the test or the module: what it needs is not there."""
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+    if is_set("ASYNCLOOP_TEST_APPS" if extra == "apps" else "CI"):
         pytest.fail(f"{what}; in CI nothing may be missing", pytrace=False)
     pytest.skip(what, allow_module_level=True)
 
 
-def client(name, package=None):
+def client(name, package=None, extra="test"):
     """The module of that name, from PyPI."""
-    try:
-        return __import__(name, fromlist=["*"])
-    except ModuleNotFoundError as exc:
-        if exc.name != name.split(".")[0]:
-            raise
-        absent(f"{package or name} is not installed (pip install '.[test]')")
+    installed(name, package, extra)
+    return importlib.import_module(name)
 
 
-def installed(name, package=None):
+def installed(name, package=None, extra="test"):
     """The package of that name is there.  For those that change a process by being imported, which tests do in a child."""
-    if importlib.util.find_spec(name) is None:
-        absent(f"{package or name} is not installed (pip install '.[test]')")
+    outer = name.split(".")[0]
+    if importlib.util.find_spec(outer) is None:
+        absent(f"{package or outer} is not installed (pip install '.[{extra}]')", extra)
+
+
+def app(name, package=None):
+    """As client(), of the packages that only the stage apps-3.13 installs."""
+    return client(name, package, "apps")
+
+
+def apps(*names):
+    """As installed(), of the packages that only the stage apps-3.13 installs."""
+    for name in names:
+        installed(name, extra="apps")
 
 
 def program(name):
     """The path of a program from a Debian package.  Debian keeps PostgreSQL's out of PATH, a folder for each version."""
-    places = FOLDERS[:]
+    package, extra = (APPS_PACKAGES[name], "apps") if name in APPS_PACKAGES else (PACKAGES[name], "test")
+    places = ["/usr/lib/rabbitmq/bin", *FOLDERS]  # the one in /usr/sbin becomes another user
     with contextlib.suppress(FileNotFoundError):
         base = "/usr/lib/postgresql"
         places[:0] = [f"{base}/{v}/bin" for v in sorted(os.listdir(base), key=lambda v: [int(n) for n in re.findall(r"\d+", v)], reverse=True)]
-    return shutil.which(name, path=os.pathsep.join(places)) or absent(f"{name} is missing (apt-get install {PACKAGES[name]})")
+    return shutil.which(name, path=os.pathsep.join(places)) or absent(f"{name} is missing (apt-get install {package})", extra)
 
 
 def environment():
@@ -88,6 +103,16 @@ def folder(owner=None):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def put(folder, sources, owner=None):
+    """Copies files, a dict of names and paths, for a server: only their owner may read them."""
+    for name, source in sources.items():
+        path = os.path.join(folder, name)
+        shutil.copy(source, path)
+        os.chmod(path, 0o600)
+        if owner is not None:
+            shutil.chown(path, owner)
+
+
 def unprivileged():
     """The user as whom a program runs that refuses root; None: as ourselves."""
     return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
@@ -102,23 +127,25 @@ def port():
         yield kept.getsockname()[1]
 
 
-def _die_with_us():
+def die_with_us():
+    """For preexec_fn: the process is killed when the thread that started it ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Peer:
     """A program that runs until the end of the block."""
 
-    def __init__(self, name, words, at, *, user=None, **options):
+    def __init__(self, name, words, at, *, user=None, env=None, **options):
         self.name, self.folder = name, at
+        self.env = dict(environment(), **(env or {}))
         self.log = os.path.join(at, "log")
         self.words = [program(name), *words]
         self.options = dict(options, user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[]) if user else options
 
     def __enter__(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.words, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            preexec_fn=_die_with_us, **self.options)
+            self.process = subprocess.Popen(self.words, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=die_with_us, **self.options)
         return self
 
     def __exit__(self, *exc):
