@@ -10,7 +10,7 @@
 
 # The longest first, so that no long one begins when all others end.  cov-3.13 is run by name, as it takes long and says nothing about whether the code is right.
 stages=(
-    asan-3.11 asanmore-3.11 readme-3.13 readme-3.14 readme-3.15 readme-3.11 readme-3.12 leaks-3.14 leaks-3.15
+    asan-3.11 asanmore-3.11 readme-3.13 readme-3.14 readme-3.15 readme-3.11 readme-3.12 apps-3.13 leaks-3.14 leaks-3.15
     dist-3.12 dist-3.15 asyncio-3.13 portable-3.13 portable-3.14 docs-3.13 types-3.13 types-3.11 lint-3.13
 )
 
@@ -32,6 +32,17 @@ readme() { # VERSION: the second command of README.md
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
         pip install -q -e ".[test]" && timeout -k 30 2400 python -m pytest -q '"$words"
+}
+
+# What the apps stage needs of the distribution besides what the others do.
+export apps_packages="mosquitto nats-server rabbitmq-server"
+
+apps() { # VERSION: tests/apps with everything that it can use; nothing may be missing
+    local at; at=$(folder_for "$1" "apps-$1")
+    copy "$at/checkout"
+    inside "$1" "$at/checkout" '
+        "$python" -m venv ../venv && . ../venv/bin/activate
+        pip install -q -e ".[test,apps]" && ASYNCLOOP_TEST_APPS=1 timeout -k 30 1200 python -m pytest -q tests/apps'
 }
 
 asyncio() { # VERSION: what runs on asyncio's loop alone: the tests themselves are right
