@@ -59,6 +59,7 @@ from ._streams import open_connection, open_unix_connection, start_server, start
 from .loop import Loop, new_event_loop
 
 if TYPE_CHECKING:
+    from ._metrics import Metrics
     from ._policy import EventLoopPolicy
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "LifoQueue",
     "Lock",
     "Loop",
+    "Metrics",
     "PriorityQueue",
     "Queue",
     "Semaphore",
@@ -155,7 +157,12 @@ def run(
 
 
 def __getattr__(name: str) -> Any:
-    """EventLoopPolicy, made when it is first asked for: where asyncio has no policies there is no such name."""
+    """Metrics and EventLoopPolicy, made when they are first asked for: where asyncio has no policies there is no such name."""
+    if name == "Metrics":
+        from ._metrics import Metrics
+
+        globals()[name] = Metrics
+        return Metrics
     if name == "EventLoopPolicy":
         try:
             from ._policy import EventLoopPolicy

@@ -1,4 +1,4 @@
-"""python -m asyncloop [--keep-uvloop] SCRIPT | -m MODULE | -c CODE | - [ARGS]: run an unmodified program on asyncloop.
+"""python -m asyncloop [OPTIONS] SCRIPT | -m MODULE | -c CODE | - [ARGS]: run an unmodified program on asyncloop.
 
 Child processes that run Python use asyncloop too, and uvloop's functions give our loop (_asyncloop_boot.py).  The program finds what plain `python`
 would give it: sys.argv, sys.path[0], a `__main__` module of its own, and its exit status.  The interpreter itself deals with an exception that leaves
@@ -18,16 +18,16 @@ import sys
 import textwrap
 from collections.abc import Callable
 from types import CodeType, ModuleType, TracebackType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import _asyncloop_boot
 
 from . import __version__, install
 
-USAGE = """usage: python -m asyncloop [--keep-uvloop] [--] SCRIPT [ARGS]
-       python -m asyncloop [--keep-uvloop] -m MODULE [ARGS]
-       python -m asyncloop [--keep-uvloop] -c CODE [ARGS]
-       python -m asyncloop [--keep-uvloop] - [ARGS]
+USAGE = """usage: python -m asyncloop [OPTIONS] [--] SCRIPT [ARGS]
+       python -m asyncloop [OPTIONS] -m MODULE [ARGS]
+       python -m asyncloop [OPTIONS] -c CODE [ARGS]
+       python -m asyncloop [OPTIONS] - [ARGS]
        python -m asyncloop --help | --version
 """
 
@@ -37,9 +37,14 @@ Python's own options come before -m asyncloop.
 
 --keep-uvloop   uvloop.new_event_loop, uvloop.run, uvloop.install and uvloop's policy give
                 uvloop's loop; without this option they give asyncloop's
+--metrics       at the end, say on standard error what each loop of the process has done
+--watch         a table of the loops on standard error, new once a second (it needs rich)
+--profile-tasks, --profile-tasks=FILE
+                at the end, say on standard error which tasks held the loop longest; FILE is
+                a flame graph (FILE.svg) or a profile for speedscope.app (FILE.json)
 
 ASYNCLOOP=1 is set for the program's child processes: where asyncloop is installed, a Python
-with that variable runs on it as well.
+with that variable runs on it as well; only --keep-uvloop counts for them too.
 """
 
 _run_module_as_main: Any = getattr(runpy, "_run_module_as_main")
@@ -161,13 +166,36 @@ def _usage_error(text: str) -> NoReturn:
     sys.exit(2)
 
 
-def _parse(args: list[str]) -> tuple[Callable[[str], None], str, list[str], bool]:
-    """What runs the program, what it is to run, the program's sys.argv, and whether uvloop is kept."""
-    keep_uvloop = False
+class _Options(NamedTuple):
+    keep_uvloop: bool = False
+    metrics: bool = False
+    watch: bool = False
+    profile: str | None = None
+    """The file for the flame graph; "": only the table; None: no profile."""
+
+
+def _parse_option(options: _Options, word: str) -> _Options | None:
+    """With what the word asks for; None: it is none of the options."""
+    if word in ("--keep-uvloop", "--metrics", "--watch"):
+        return options._replace(**{word[2:].replace("-", "_"): True})
+    if word == "--profile-tasks":
+        return options._replace(profile="")
+    if word.startswith("--profile-tasks="):
+        file = word.partition("=")[2]
+        if not file.endswith((".svg", ".json")):
+            _usage_error(f"--profile-tasks=FILE: the name of FILE is to end with .svg or .json, not {file!r}")
+        return options._replace(profile=file)
+    return None
+
+
+def _parse(args: list[str]) -> tuple[Callable[[str], None], str, list[str], _Options]:
+    """What runs the program, what it is to run, the program's sys.argv, and our options."""
+    options = _Options()
     while args:
         word, *rest = args
-        if word == "--keep-uvloop":
-            keep_uvloop, args = True, rest
+        more = _parse_option(options, word)
+        if more is not None:
+            options, args = more, rest
             continue
         if word in ("-h", "--help"):
             print(USAGE + HELP, end="")
@@ -181,24 +209,28 @@ def _parse(args: list[str]) -> tuple[Callable[[str], None], str, list[str], bool
                 if not rest:
                     _usage_error(f"Argument expected for the {kind} option")
                 value, *rest = rest
-            return _run_module if kind == "-m" else _run_command, value, [kind, *rest], keep_uvloop
+            return _run_module if kind == "-m" else _run_command, value, [kind, *rest], options
         if word == "-":
-            return _run_stdin, word, args, keep_uvloop
+            return _run_stdin, word, args, options
         if word == "--":
             if not rest:
                 break
-            return _run_stdin if rest[0] == "-" else _run_script, rest[0], rest, keep_uvloop
+            return _run_stdin if rest[0] == "-" else _run_script, rest[0], rest, options
         if word.startswith("-"):
             _usage_error(f"Unknown option: {word}")
-        return _run_script, word, args, keep_uvloop
+        return _run_script, word, args, options
     _usage_error("No program given")
 
 
 def main() -> None:
-    run, what, argv, keep_uvloop = _parse(sys.argv[1:])
-    _asyncloop_boot.take_uvloop(keep=keep_uvloop)
-    os.environ[_asyncloop_boot.VARIABLE] = _asyncloop_boot.KEEP_UVLOOP if keep_uvloop else "1"
+    run, what, argv, options = _parse(sys.argv[1:])
+    _asyncloop_boot.take_uvloop(keep=options.keep_uvloop)
+    os.environ[_asyncloop_boot.VARIABLE] = _asyncloop_boot.KEEP_UVLOOP if options.keep_uvloop else "1"
     install()
+    if options.metrics or options.watch or options.profile is not None:
+        from . import _report
+
+        _report.begin(options.metrics, options.watch, options.profile)
     sys.argv = argv
     # Keeps this module alive while the program runs: the program's `__main__` takes its place in sys.modules.
     ours = sys.modules["__main__"]

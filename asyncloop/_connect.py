@@ -648,6 +648,7 @@ class ConnectMixin(TakenMethods):
                 await self._sock_wait_writable(sock)
             return total
         finally:
+            self._count_sent(total)
             if total > 0 or SENDFILE_SEEKS_ALWAYS:
                 os.lseek(in_fd, offset, os.SEEK_SET)
 

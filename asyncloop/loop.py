@@ -30,7 +30,12 @@ from ._process import ProcessMixin
 from ._unix import UnixMixin
 
 if TYPE_CHECKING:
+    from ._metrics import Metrics
+
     _Ts = TypeVarTuple("_Ts")
+
+# Objects whose loop_made and loop_closed are called with each loop (_report.py): none, but under `python -m asyncloop --metrics` and its like.
+observers: list[Any] = []
 
 # coroutines.iscoroutinefunction warns from 3.14 on, where the private name takes its place.
 _iscoroutinefunction: Callable[[object], bool] = getattr(coroutines, "_iscoroutinefunction", None) or getattr(
@@ -112,6 +117,8 @@ class Loop(  # type: ignore[misc]
                     "a class for such a selector is to be derived before asyncloop.install()"
                 )
             self._given_selector = selector
+        for observer in observers:
+            observer.loop_made(self)
 
     def close(self) -> None:
         """Close the loop: drop what is scheduled, remove signal handlers, shut the default executor down without waiting.
@@ -124,6 +131,8 @@ class Loop(  # type: ignore[misc]
             return
         if self.get_debug():
             logger.debug("Close %r", self)
+        for observer in observers:
+            observer.loop_closed(self)
         try:
             # While the wake-up fd is still open: no signal may be written to the fd that gets its number next.
             self._drop_signal_handlers()
@@ -135,6 +144,15 @@ class Loop(  # type: ignore[misc]
                 executor.shutdown(wait=False)
             if self._given_selector is not None:
                 self._given_selector.close()
+
+    def metrics(self) -> Metrics:
+        """A snapshot of what the loop counts of itself; also from another thread, and when it is closed.
+
+        Raises: what an overridden time() raises, while callbacks are timed.
+        """
+        from ._metrics import snapshot
+
+        return snapshot(self._counters(), self._default_executor)
 
     # What asyncio keeps in attributes comes from C, not from the methods that a subclass may override: those may well read the attributes.
 

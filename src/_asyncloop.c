@@ -1,7 +1,8 @@
 /* _asyncloop.c -- the build, and the list of layers: every .c of asyncloop, lowest layer first, as one translation
  * unit.
  *
- * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_type < module.  A file includes only
+ * Order: base < plain < core < task < sync < net < loop_debug < loop_fds < loop_virtual <
+ * loop_metrics < loop_type < module.  A file includes only
  * headers that have their place before it.  A header has the place of its .c, or, where it is named here itself, that
  * place: its types come early, while its functions need what follows. */
 #include "base/compat.h"
@@ -30,6 +31,7 @@
 #include "core/raise.c"
 #include "core/log.c"
 
+#include "core/metrics.h"
 #include "core/loop.h"
 #include "core/inbox.c"
 #include "core/aiobridge.c"
@@ -38,6 +40,8 @@
 #include "core/signals.c"
 #include "core/watch.c"
 #include "core/virtual.c"
+#include "core/metrics.c"
+#include "core/timed.c"
 #include "core/loop.c"
 #include "core/loop_buffer.c"
 #include "core/loop_overrides.c"
@@ -140,5 +144,6 @@
 #include "loop_debug.c"
 #include "loop_fds.c"
 #include "loop_virtual.c"
+#include "loop_metrics.c"
 #include "loop_type.c"
 #include "module.c"

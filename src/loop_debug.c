@@ -3,6 +3,7 @@
 #include "core/args.h"
 #include "core/loop.h"
 #include "core/signals.h"
+#include "core/timed.h"
 
 static PyObject *
 Loop__signal_fd_open(PyObject *self, PyObject *Py_UNUSED(none))
@@ -47,6 +48,7 @@ Loop_set_debug(PyObject *self, PyObject *enabled)
         return NULL;
     }
     loop->debug = is_enabled;
+    timed_look(loop);
     Py_XSETREF(loop->debug_given, PyBool_Check(enabled) ? NULL : Py_NewRef(enabled));
     if (loop->thread_id != 0) { /* the tracking depth is the running thread's own */
         PyObject *function = PyObject_GetAttrString(self, "_set_coroutine_origin_tracking");

@@ -8,6 +8,7 @@
 #include "core/handle.h"
 #include "core/inbox.h"
 #include "core/loop.h"
+#include "core/timed.h"
 #include "core/watch.h"
 #include "net/net.h"
 #include "plain/clock.h"
@@ -546,6 +547,7 @@ loop_type_default_debug(Loop *loop)
     int is_debug = coroutines == NULL ? -1 : ask_truth(PyObject_CallMethod(coroutines, "_is_debug_mode", NULL));
     Py_XDECREF(coroutines);
     loop->debug = is_debug > 0;
+    timed_look(loop);
     return is_debug < 0 ? -1 : 0;
 }
 
@@ -594,6 +596,8 @@ Loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->slow_callback_given);
     Py_VISIT(loop->debug_given);
+    Py_VISIT(loop->slow_hook);
+    Py_VISIT(loop->entry_hook);
     Py_VISIT(loop->saved_hooks[0]);
     Py_VISIT(loop->saved_hooks[1]);
     return 0;
@@ -604,7 +608,7 @@ Loop_clear(PyObject *self)
 {
     Loop *loop = loop_cast(self);
     inbox_clear(loop);
-    ring_clear(&loop->ready);
+    loop_clear_ready(loop);
     loop_clear_timers(loop);
     watch_clear(loop);
     Py_CLEAR(loop->spare_context);
@@ -612,6 +616,9 @@ Loop_clear(PyObject *self)
     Py_CLEAR(loop->task_factory);
     Py_CLEAR(loop->slow_callback_given);
     Py_CLEAR(loop->debug_given);
+    Py_CLEAR(loop->slow_hook);
+    Py_CLEAR(loop->entry_hook);
+    timed_look(loop);
     Py_CLEAR(loop->saved_hooks[0]);
     Py_CLEAR(loop->saved_hooks[1]);
     Py_CLEAR(loop->dict);
@@ -741,6 +748,8 @@ static PyMethodDef Loop_methods[] = {
     {"_check_running", Loop__check_running, METH_NOARGS, NULL},
     {"_check_thread", Loop__check_thread, METH_NOARGS, NULL},
     LOOP_VIRTUAL_METHODS,
+    {"_counters", Loop__counters, METH_NOARGS, "_counters($self, /)\n--\n\nWhat metrics() makes its snapshot of."},
+    {"_count_sent", Loop__count_sent, METH_O, "_count_sent($self, n, /)\n--\n\nn more bytes_out."},
     NET_LOOP_METHODS,
     {NULL},
 };
@@ -771,7 +780,12 @@ static PyGetSetDef Loop_getset[] = {
     {"_debug", Loop_get_debug_attribute, Loop_set_debug_attribute},
     {"_thread_id", Loop_get_thread_id},
     {"slow_callback_duration", Loop_get_slow_callback_duration, Loop_set_slow_callback_duration,
-     "Seconds; debug mode logs callbacks that take longer."},
+     "Seconds; debug mode logs callbacks that take longer, and slow_callback_hook is told of them."},
+    {"slow_callback_hook", Loop_get_slow_callback_hook, Loop_set_slow_callback_hook,
+     "Called with (what ran, seconds, stack) when something took slow_callback_duration or longer; None: nobody is."},
+    {"time_callbacks", Loop_get_time_callbacks, Loop_set_time_callbacks,
+     "Whether the loop reads the clock before and after everything it runs, for metrics()."},
+    {"_entry_hook", Loop_get_entry_hook, Loop_set_entry_hook, "Called with (what ran, seconds) each time; or None."},
     {NULL},
 };
 

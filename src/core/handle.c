@@ -458,6 +458,12 @@ handle_run(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     return rc;
 }
 
+static inline bool
+handle_is_cancelled(PyObject *self)
+{
+    return ((Handle *)self)->flags & (HANDLE_CANCELLED | HANDLE_CANCELLING);
+}
+
 static void
 handle_cancel(PyObject *self)
 {

@@ -26,6 +26,7 @@ static PyObject *handle_call_soon_threadsafe(Loop *loop, PyObject *callback, PyO
                                              PyObject *context);
 static int handle_run(Loop *loop, PyObject *self, PyObject *arg);
 static void handle_cancel(PyObject *self);
+static inline bool handle_is_cancelled(PyObject *self);
 
 /* For the engine: let the collector see it; the same, if somebody keeps a handle that has left the ring, the caller
  * still holding it. */

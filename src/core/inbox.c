@@ -49,8 +49,7 @@ inbox_take_all(Loop *loop)
     while (inbox->ring.n > 0 && rc == 0) {
         rc = ready->n == ready->capacity ? ring_grow(ready) : 0;
         if (rc == 0) {
-            struct ready e = inbox->ring.entries[inbox->ring.head];
-            inbox->ring.head = (inbox->ring.head + 1) & (inbox->ring.capacity - 1);
+            struct ready e = inbox->ring.entries[inbox->ring.head++ & (inbox->ring.capacity - 1)];
             __atomic_store_n(&inbox->ring.n, inbox->ring.n - 1, __ATOMIC_RELAXED);
             ready->entries[(ready->head + ready->n++) & (ready->capacity - 1)] = e;
         }

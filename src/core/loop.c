@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/signals.h"
+#include "core/timed.h"
 #include "core/virtual.h"
 #include "core/watch.h"
 #include "plain/clock.h"
@@ -46,10 +47,11 @@ ring_grow(struct ring *ring)
         return -1;
     }
     for (uint32_t i = 0; i < ring->n; i++) {
-        entries[i] = ring->entries[(ring->head + i) & (ring->capacity - 1)];
+        entries[(ring->head + i) & (capacity - 1)] = ring->entries[(ring->head + i) & (ring->capacity - 1)];
     }
     PyMem_Free(ring->entries);
-    *ring = (struct ring){.entries = entries, .n = ring->n, .capacity = capacity};
+    ring->entries = entries;
+    ring->capacity = capacity;
     return 0;
 }
 
@@ -57,8 +59,7 @@ ring_grow(struct ring *ring)
 static inline struct ready
 ring_pop(struct ring *ring)
 {
-    struct ready e = ring->entries[ring->head];
-    ring->head = (ring->head + 1) & (ring->capacity - 1);
+    struct ready e = ring->entries[ring->head++ & (ring->capacity - 1)];
     ring->n--;
     return e;
 }
@@ -74,6 +75,14 @@ ring_clear(struct ring *ring)
         Py_DECREF(e.self);
         Py_XDECREF(e.arg);
     }
+}
+
+static void
+loop_clear_ready(Loop *loop)
+{
+    uint64_t before = loop->ready.head;
+    ring_clear(&loop->ready);
+    loop->metrics.dropped += loop->ready.head - before;
 }
 
 static inline int
@@ -127,6 +136,7 @@ loop_hold_back_pusher(Loop *loop)
 static COLD int
 loop_now_of_python(Loop *loop, double *now)
 {
+    loop_leave_task(loop);
     PyObject *value = PyObject_CallMethodNoArgs((PyObject *)loop, loop->st->str.time);
     if (value == NULL) {
         return -1;
@@ -184,6 +194,11 @@ loop_push_due_timers(Loop *loop)
     if (loop_now(loop, &now) < 0) {
         return -1;
     }
+    const struct timer *first = timers_first(&loop->timers); /* time() may have removed some */
+    if (first != NULL && !(first->when > now)) {
+        metrics_note_due(loop, first->when, now);
+    }
+    loop->metrics.timers_looked = now;
     now += LOOP_CLOCK_RESOLUTION;
     SECTION_CHECK(loop);
     for (;;) {
@@ -311,12 +326,20 @@ loop_poll_soon(Loop *loop)
     loop->poll_soon = true;
 }
 
+static inline void
+loop_set_passes_to_yield(Loop *loop, uint32_t n)
+{
+    loop->metrics.passes += (uint64_t)n - loop->passes_to_yield;
+    loop->passes_to_yield = n;
+}
+
 /* While there is work other threads get the GIL now and then, and signals are looked at: Python code does both, but
  * callbacks in C may be all there is. */
 static inline bool
 loop_must_yield(Loop *loop)
 {
     if (loop->passes_to_yield == 0) {
+        loop->metrics.passes++;
         return true;
     }
     return --loop->passes_to_yield % LOOP_PASSES_PER_CLOCK == 0 && clock_coarse_ns() != loop->yielded_coarse_ns;
@@ -353,12 +376,13 @@ loop_poll_for(Loop *loop, double timeout_s)
     }
     int n;
     inbox_fall_asleep(loop, &timeout_s);
+    loop->metrics.polls++;
     Py_BEGIN_ALLOW_THREADS
     n = poller_wait(&loop->poller, timeout_s);
     Py_END_ALLOW_THREADS
     loop->asleep = false;
     loop->poll_soon = false;
-    loop->passes_to_yield = LOOP_PASSES_PER_YIELD;
+    loop_set_passes_to_yield(loop, LOOP_PASSES_PER_YIELD);
     loop->yielded_coarse_ns = clock_coarse_ns();
     /* what was seen is kept for the next run: a one-shot watch is not reported again */
     if (UNLIKELY(PyErr_CheckSignals() < 0)) {
@@ -388,7 +412,11 @@ loop_poll(Loop *loop)
     if (UNLIKELY(loop->has_own_wait)) {
         return virtual_poll(loop);
     }
-    return loop_timeout(loop, &timeout_s) < 0 ? -1 : loop_poll_for(loop, timeout_s);
+    if (loop_timeout(loop, &timeout_s) < 0 || (timeout_s != 0 && metrics_begin_wait(loop) < 0)) {
+        return -1;
+    }
+    int rc = loop_poll_for(loop, timeout_s);
+    return timeout_s != 0 ? metrics_end_wait(loop, rc) : rc;
 }
 
 /* What is ready in the kernel now, while there is work: no wait, so the GIL is kept. */
@@ -396,6 +424,7 @@ static int
 loop_glance(Loop *loop)
 {
     loop->poll_soon = false;
+    loop->metrics.glances++;
     int n = poller_wait(&loop->poller, 0);
     if (UNLIKELY(n < 0 && n != -EINTR)) {
         return raise_errno(n);
@@ -408,87 +437,14 @@ loop_glance(Loop *loop)
 static inline int
 loop_hear(Loop *loop)
 {
-    if (loop->ready.n == 0 || loop->stopping || loop_must_yield(loop)) {
+    if (loop->ready.n == 0 || loop->stopping) {
+        loop->metrics.passes++;
+        return loop_poll(loop);
+    }
+    if (loop_must_yield(loop)) {
         return loop_poll(loop);
     }
     return loop->n_watched == 0 ? 0 : loop_glance(loop);
-}
-
-static COLD PyObject *
-loop_describe_entry(struct ready *e)
-{
-    PyObject *self = e->self, *callback = NULL, *owner = NULL, *text = NULL;
-    if (Py_TYPE(self) == state_of(self)->Handle_type || Py_TYPE(self) == state_of(self)->TimerHandle_type) {
-        callback = PyObject_GetAttrString(self, "_callback");
-        owner = callback == NULL ? NULL : PyObject_GetAttrString(callback, "__self__");
-        PyErr_Clear();
-        int is_task = owner == NULL ? 0 : PyObject_IsInstance(owner, state_of(self)->asyncio_Task);
-        PyErr_Clear();
-        text = PyObject_Repr(is_task > 0 ? owner : self);
-    }
-    else {
-        text = PyObject_Repr(self);
-    }
-    Py_XDECREF(callback);
-    Py_XDECREF(owner);
-    return text;
-}
-
-/* Debug mode: the handle being run is where default_exception_handler looks for the place that scheduled what failed.
- * Keeps a raised exception. */
-static COLD void
-loop_show_current_handle(Loop *loop, PyObject *handle)
-{
-    PyObject *raised = compat_take_raised();
-    if (PyObject_SetAttrString((PyObject *)loop, "_current_handle", handle) < 0) {
-        PyErr_WriteUnraisable((PyObject *)loop);
-    }
-    compat_set_raised(raised);
-}
-
-/* took >= loop.slow_callback_duration; what cannot be compared is asyncio's TypeError, which leaves the loop. */
-static int
-loop_is_slow(Loop *loop, double took)
-{
-    if (LIKELY(loop->slow_callback_given == NULL)) {
-        return took >= loop->slow_callback_duration;
-    }
-    PyObject *given = Py_NewRef(loop->slow_callback_given), *seconds = PyFloat_FromDouble(took);
-    int is_slow = seconds == NULL ? -1 : PyObject_RichCompareBool(seconds, given, Py_GE);
-    Py_XDECREF(seconds);
-    Py_DECREF(given);
-    return is_slow;
-}
-
-/* Debug mode: run one entry, warn when it was slow. */
-static COLD int
-loop_run_entry_timed(Loop *loop, struct ready *e)
-{
-    bool is_handle = Py_TYPE(e->self) == loop->st->Handle_type || Py_TYPE(e->self) == loop->st->TimerHandle_type;
-    if (is_handle) {
-        loop_show_current_handle(loop, e->self);
-    }
-    double start = clock_now();
-    int rc = e->run(loop, e->self, e->arg);
-    double took = clock_now() - start;
-    if (is_handle) {
-        loop_show_current_handle(loop, Py_None);
-    }
-    int is_slow = rc < 0 ? 0 : loop_is_slow(loop, took);
-    if (is_slow < 0) {
-        return -1;
-    }
-    if (is_slow) {
-        PyObject *what = loop_describe_entry(e);
-        PyObject *seconds = what == NULL ? NULL : PyFloat_FromDouble(took);
-        if (seconds == NULL
-            || log_line(loop->st, "warning", "(sOO)", "Executing %s took %.3f seconds", what, seconds) < 0) {
-            PyErr_WriteUnraisable((PyObject *)loop);
-        }
-        Py_XDECREF(what);
-        Py_XDECREF(seconds);
-    }
-    return rc;
 }
 
 /* Something was written in this entry or before: may it wait for the next entries of this pass? */
@@ -530,10 +486,14 @@ loop_run_ready(Loop *loop)
     if (inbox_take(loop) < 0) {
         return -1;
     }
-    for (uint32_t n = loop->ready.n; n > 0 && loop->ready.n > 0; n--) {
+    uint32_t n = loop->ready.n;
+    if (UNLIKELY(n > loop->metrics.ready_max)) {
+        loop->metrics.ready_max = n;
+    }
+    for (; n > 0 && loop->ready.n > 0; n--) {
         SECTION_CHECK(loop);
         struct ready e = ring_pop(&loop->ready);
-        int rc = LIKELY(!loop->debug) ? e.run(loop, e.self, e.arg) : loop_run_entry_timed(loop, &e);
+        int rc = LIKELY(!loop->timed) ? e.run(loop, e.self, e.arg) : timed_run_entry(loop, &e);
         if (loop_flush_in_pass(loop, rc < 0 || n == 1 || loop->ready.n == 0) < 0) {
             rc = -1;
         }
@@ -704,6 +664,7 @@ loop_finish(Loop *loop)
         PyErr_WriteUnraisable((PyObject *)loop);
     }
     loop_leave_task(loop);
+    metrics_end_run(loop);
     for (Loop **link = &LOOPS_RUNNING(st); *link != NULL; link = &(*link)->running_next) {
         if (*link == loop) {
             *link = loop->running_next;
@@ -742,12 +703,12 @@ loop_start(Loop *loop)
     }
     loop->state = LOOP_RUNNING;
     loop->thread_id = PyThread_get_thread_ident();
-    loop->passes_to_yield = 0; /* the first pass polls */
+    loop_set_passes_to_yield(loop, 0); /* the first pass polls */
     loop->running_mark = AIOBRIDGE_NOT_NOTED;
     loop->running_next = LOOPS_RUNNING(loop->st);
     LOOPS_RUNNING(loop->st) = loop;
     if (loop_set_origin_tracking(loop, loop->debug) < 0 || loop_install_asyncgen_hooks(loop) < 0
-        || aiobridge_set_running(loop->st, (PyObject *)loop) < 0) {
+        || aiobridge_set_running(loop->st, (PyObject *)loop) < 0 || metrics_begin_run(loop) < 0) {
         loop_finish(loop);
         return -1;
     }
@@ -813,7 +774,7 @@ static void
 loop_release(Loop *loop)
 {
     inbox_close(loop);
-    ring_clear(&loop->ready);
+    loop_clear_ready(loop);
     loop_clear_timers(loop);
     watch_clear(loop);
     signals_close(loop);

@@ -15,6 +15,7 @@
 #ifndef ASYNCLOOP_CORE_LOOP_H
 #define ASYNCLOOP_CORE_LOOP_H
 
+#include "core/metrics.h"
 #include "core/section.h"
 #include "plain/gate.h"
 #include "plain/poller.h"
@@ -25,10 +26,12 @@ struct ready {
     PyObject *self, *arg;
 };
 
-/* Growing circular array; capacity is a power of two; head and n count entries. */
+/* Growing circular array; capacity is a power of two; the first of n entries is entries[head & (capacity - 1)].  head
+ * only grows: it is how many entries were ever taken out. */
 struct ring {
     struct ready *entries;
-    uint32_t head, n, capacity;
+    uint64_t head;
+    uint32_t n, capacity;
 };
 
 enum watch_side { WATCH_READ, WATCH_WRITE };
@@ -102,6 +105,7 @@ typedef struct Loop {
     struct flush_list flush;
     char *read_buffer; /* LOOP_READ_BUFFER bytes for whoever reads a descriptor now, or NULL (loop_read_buffer) */
     struct net *net; /* the net layer's own; NULL until it has begun */
+    struct metrics metrics;
 
     enum loop_state state;
     bool stopping;
@@ -109,6 +113,8 @@ typedef struct Loop {
     bool stepping; /* inside the step of a task of ours: its being the current task is no leftover */
     bool has_own_time; /* time() is overridden: ask Python (loop_now) */
     bool has_own_wait; /* there is a _wait_until(): the wait is left to Python (core/virtual.h) */
+    bool timed; /* entries are run by timed_run_entry (core/timed.h) */
+    bool times_callbacks; /* loop.time_callbacks */
     uint8_t overrides; /* enum loop_override: methods that are to be called by name */
     bool poll_soon; /* the poller is to be asked before more is read without it (loop_poll_soon) */
     /* in the poll, or about to be, without the GIL: push from elsewhere must write to the wake-up fd */
@@ -123,6 +129,7 @@ typedef struct Loop {
     unsigned long thread_id; /* of the running thread; 0 when not running */
     double slow_callback_duration;
     PyObject *slow_callback_given, *debug_given; /* what the program set, where that is no float, no bool; or NULL */
+    PyObject *slow_hook, *entry_hook; /* loop.slow_callback_hook, loop._entry_hook; NULL: none */
 
     PyObject *spare_context; /* an empty context or NULL (core/context.h) */
     /* the current task as asyncio knows it now; borrowed from asyncio's own slot (core/aiobridge.h) */
@@ -208,6 +215,8 @@ static void loop_return_read_buffer(Loop *loop, char *buffer);
 /* Ask the poller, wait so long at most (seconds; 0: no wait, POLLER_FOREVER), and look at signals.  Events become ready
  * entries: not to be called twice before these were run, as the poller would tell of the same events again. */
 static int loop_poll_for(Loop *loop, double timeout_s) MUST_CHECK;
+/* Passes that are still to come until the next poll; those that came are counted (metrics_n_passes). */
+static inline void loop_set_passes_to_yield(Loop *loop, uint32_t n);
 
 /* Report to loop.call_exception_handler: takes the raised exception (there must be one) unless it is SystemExit or
  * KeyboardInterrupt, which stay raised and make it return -1.  message is a C string; extra is key, value, …, NULL

@@ -18,9 +18,15 @@ virtual_wait(Loop *loop)
 static int
 virtual_poll(Loop *loop)
 {
-    int rc = loop->ready.n > 0 || loop->stopping ? loop_poll_for(loop, 0) : virtual_wait(loop);
+    int rc;
+    if (loop->ready.n > 0 || loop->stopping) {
+        rc = loop_poll_for(loop, 0);
+    }
+    else {
+        rc = metrics_begin_wait(loop) < 0 ? -1 : metrics_end_wait(loop, virtual_wait(loop));
+    }
     if (rc == 0 && loop->shuffle != 0) {
-        loop->passes_to_yield = 0; /* the next pass comes here too */
+        loop_set_passes_to_yield(loop, 0); /* the next pass comes here too */
         virtual_shuffle(loop);
     }
     return rc;

@@ -434,3 +434,18 @@ def test_what_was_set_is_what_is_there(t):
     t.attempt(t.pump)  # "never" cannot be compared
     t.loop.slow_callback_duration = 100
     t.pump(2)
+
+
+@same
+def test_slow_callbacks_by_an_overridden_time(t):
+    """The time that decides is the loop's own, asked before and after each callback."""
+    loop = t.loop
+    now = [0.0]
+    loop.set_debug(True)
+    loop.time = lambda: now[0]
+    loop.call_soon(now.__setitem__, 0, 0.05)
+    loop.call_soon(now.__setitem__, 0, 7.0)
+    loop.call_soon(print).cancel()
+    t.pump()
+    loop.set_debug(False)
+    del loop.time

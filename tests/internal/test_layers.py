@@ -11,7 +11,7 @@ import sidebyside
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
-LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_debug", "loop_fds", "loop_virtual", "loop_type", "module"]
+LAYERS = ["base", "plain", "core", "task", "sync", "net", "loop_debug", "loop_fds", "loop_virtual", "loop_metrics", "loop_type", "module"]
 # The rooms of the large layers, lowest first; those that stand together in a tuple know nothing of each other.  What lies in the layer's folder itself
 # comes after them all, but for its part of the module's state.
 ROOMS = {"task": ["future", "coro", "wait", "bridge"], "net": ["fd", "conn", ("ops", "pipe", "udp", "tls", "stream")]}

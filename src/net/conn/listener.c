@@ -186,6 +186,7 @@ listener_on_acceptable(Loop *loop, PyObject *self, PyObject *arg)
         }
         int fd = sock_accept(l->fd, &address, &n_bytes);
         if (fd >= 0) {
+            loop->net->n_accepted++;
             if (listener_open_connection(loop, l, fd, &address, n_bytes) < 0) {
                 return -1;
             }

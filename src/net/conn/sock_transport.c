@@ -141,6 +141,7 @@ sock_read_data(Transport *t)
     if (UNLIKELY(n <= 0)) {
         return sock_on_no_data(t, n);
     }
+    loop->net->bytes_in += (size_t)n;
     sock_adapt_read_size(t, (size_t)n);
     loop_leave_task(loop);
     if (UNLIKELY(context_enter(loop, &t->context) < 0)) {
@@ -170,6 +171,7 @@ sock_read_to_sink(Transport *t)
     if (UNLIKELY(n <= 0)) {
         return sock_on_no_data(t, n);
     }
+    loop->net->bytes_in += (size_t)n;
     const char *report = t->protocol.sink->report;
     int rc = protocol_try_bytes(&t->protocol, buffer, (size_t)n);
     if (LIKELY(rc > 0)) {
@@ -211,6 +213,7 @@ sock_read_into_buffer(Transport *t)
      * gone */
     ssize_t n = t->fd < 0 ? -EBADF : sock_recv(t->fd, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
+    loop->net->bytes_in += n > 0 ? (size_t)n : 0;
     if (n > 0 && protocol_call_buffer_updated(loop->st, &t->protocol, n) < 0) {
         rc = transport_fatal_error(t, "Fatal error: protocol.buffer_updated() call failed.");
     }
@@ -314,7 +317,7 @@ sock_on_writable(Loop *loop, PyObject *self, PyObject *arg)
     if (context_enter(loop, &t->context) < 0) {
         return -1;
     }
-    int rc = transport_check_fd(t) < 0 ? -1 : outq_send(&t->out, t->fd);
+    int rc = transport_check_fd(t) < 0 ? -1 : transport_send_out(t);
     if (rc < 0) {
         if (!PyErr_Occurred()) {
             raise_errno(rc);
@@ -377,8 +380,7 @@ sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
     }
     t->read_size = SOCK_READ_SMALL;
     if (sock_start_soon(t, waiter) < 0) {
-        fdtable_unset(loop->st, fd, t);
-        t->fd = -1; /* the caller keeps it */
+        transport_forget_fd(t);
         Py_DECREF(t);
         return NULL;
     }

@@ -40,6 +40,38 @@ transport_keep_name(Transport *t, struct small_address *kept, PyObject *key, con
     return rc;
 }
 
+static enum transport_kind
+transport_kind_of(Loop *loop, PyTypeObject *type, int family)
+{
+    if (family == AF_UNIX) {
+        return TRANSPORT_UNIX;
+    }
+    if (family != AF_INET && family != AF_INET6) {
+        return TRANSPORT_OTHER;
+    }
+    return type == loop->st->DatagramTransport_type ? TRANSPORT_UDP : TRANSPORT_TCP;
+}
+
+static inline void
+transport_set_kind(Transport *t, enum transport_kind kind)
+{
+    if (t->fd >= 0) {
+        t->loop->net->n_open[t->kind]--;
+        t->loop->net->n_open[kind]++;
+    }
+    t->kind = (uint8_t)kind;
+}
+
+static void
+transport_forget_fd(Transport *t)
+{
+    if (t->fd >= 0) {
+        fdtable_unset(t->loop->st, t->fd, t);
+        t->loop->net->n_open[t->kind]--;
+        t->fd = -1;
+    }
+}
+
 static Transport *
 transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, int fd, PyObject *sock,
               PyObject *protocol, PyObject *context)
@@ -60,6 +92,7 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     outq_init(&t->out);
     struct sockaddr_storage address;
     socklen_t n_bytes = sizeof(address);
+    address.ss_family = AF_UNSPEC;
     if (protocol_set(st, &t->protocol, protocol) < 0
         || (sock_name(fd, &address, &n_bytes) == 0
             && transport_keep_name(t, &t->name, st->str.sockname, &address, n_bytes) < 0)) {
@@ -68,6 +101,8 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     }
     t->sock = Py_XNewRef(sock);
     t->fd = fd;
+    t->kind = (uint8_t)transport_kind_of(loop, type, address.ss_family);
+    loop->net->n_open[t->kind] += fd >= 0;
     fdtable_set(st, fd, t, t->loop);
     return t;
 }
@@ -418,10 +453,19 @@ transport_ask_sink(Transport *t)
     return rc;
 }
 
+static inline int
+transport_send_out(Transport *t)
+{
+    size_t before = t->out.n_bytes;
+    int rc = outq_send(&t->out, t->fd);
+    t->loop->net->bytes_out += before - t->out.n_bytes;
+    return rc;
+}
+
 static int
 transport_send_queued(Transport *t)
 {
-    int rc = transport_check_fd(t) < 0 ? -1 : outq_send(&t->out, t->fd);
+    int rc = transport_check_fd(t) < 0 ? -1 : transport_send_out(t);
     loop_poll_soon(t->loop);
     if (UNLIKELY(rc < 0)) {
         if (!PyErr_Occurred()) {
@@ -456,6 +500,7 @@ transport_try_send(Transport *t, const char *bytes, size_t n_bytes)
     ssize_t sent = transport_check_fd(t) < 0 ? -EBADF : sock_send(t->fd, bytes, n_bytes);
     loop_poll_soon(t->loop);
     if (LIKELY(sent >= 0)) {
+        t->loop->net->bytes_out += (size_t)sent;
         return sent;
     }
     PyErr_Clear();
@@ -720,8 +765,7 @@ transport_release(Transport *t)
         loop_poll_soon(t->loop);
         transport_stop_reading(t);
         transport_stop_writing_watch(t);
-        fdtable_unset(t->loop->st, fd, t);
-        t->fd = -1;
+        transport_forget_fd(t);
         if (UNLIKELY(t->empty_waiter != NULL)) {
             t->loop->net->evict_writer(t->loop, fd); /* a sendfile that waits for room */
         }

@@ -64,6 +64,7 @@ typedef struct Transport {
     uint32_t read_size; /* of the next read */
     int fd;             /* -1 when lost */
     int shown_fd;       /* for repr, after that too */
+    uint8_t kind;       /* enum transport_kind: where it is counted while fd is not -1 */
     uint32_t n_lost;
     bool closing, eof_sent, read_paused, read_watched, write_watched, protocol_paused;
     /* an accepted connection: its first read is tried before the poller hears of it (read_watched is true meanwhile) */
@@ -80,6 +81,12 @@ static Transport *transport_new(PyTypeObject *type, Loop *loop, const struct tra
 static inline int transport_start(Loop *loop, PyObject *self, ready_fn on_hear, PyObject *waiter) MUST_CHECK;
 /* The same steps, each by the replaced call_soon; on_hear may be NULL: none. name: asyncio's for it. */
 static int transport_start_by_name(Transport *t, ready_fn on_hear, const char *name, PyObject *waiter) MUST_CHECK;
+/* The descriptor is not the transport's any more: it is closed next, or the caller's again. */
+static void transport_forget_fd(Transport *t);
+/* Its connection turns out to be of another kind. */
+static inline void transport_set_kind(Transport *t, enum transport_kind kind);
+/* Give the socket what it takes of the queue, as outq_send does. */
+static inline int transport_send_out(Transport *t) MUST_CHECK;
 static int transport_register(PyObject *module, struct state *st) MUST_CHECK;
 static int transport_keep_name(Transport *t, struct small_address *kept, PyObject *key,
                                const struct sockaddr_storage *address, socklen_t n_bytes) MUST_CHECK;

@@ -102,6 +102,7 @@ pipe_read(Pipe *p)
     if (UNLIKELY(n <= 0)) {
         return pipe_on_no_data(p, n);
     }
+    loop->net->bytes_in += (size_t)n;
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     if (UNLIKELY(data == NULL)) {
         return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
@@ -142,6 +143,7 @@ pipe_send(Pipe *p)
         if (sent < 0) {
             return sock_would_block(sent) || sent == -EINTR ? 0 : (int)sent;
         }
+        p->base.loop->net->bytes_out += (size_t)sent;
         outq_advance(&p->base.out, (size_t)sent);
         if ((size_t)sent < asked) {
             return 0;
@@ -170,6 +172,7 @@ pipe_write_now(Pipe *p, const Py_buffer *view, Py_ssize_t *n_written)
         return (int)n;
     }
     *n_written = n < 0 ? 0 : n;
+    p->base.loop->net->bytes_out += (size_t)*n_written;
     return 0;
 }
 
@@ -326,6 +329,7 @@ pipe_release(Pipe *p)
     PyObject *raised = compat_take_raised();
     PyObject *file = p->file;
     p->file = NULL;
+    p->base.loop->net->n_open[TRANSPORT_PIPE] -= file != NULL;
     transport_stop_reading(&p->base);
     transport_stop_writing_watch(&p->base);
     outq_clear(&p->base.out);
@@ -464,5 +468,6 @@ pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyOb
         return NULL;
     }
     p->file = Py_NewRef(file);
+    loop->net->n_open[TRANSPORT_PIPE]++;
     return p;
 }

@@ -323,6 +323,9 @@ tls_on_made(TLSProtocol *p, PyObject *transport)
     bool is_raw = Py_TYPE(transport) == st->Transport_type && ((Transport *)transport)->loop == p->loop;
     p->transport = Py_NewRef(transport);
     p->raw = is_raw ? (Transport *)Py_NewRef(transport) : NULL;
+    if (is_raw) {
+        transport_set_kind(p->raw, TRANSPORT_TLS);
+    }
     if (p->loop->debug && tls_log_handshake_start(p) < 0) {
         return -1;
     }

@@ -138,6 +138,7 @@ udp_receive_native(DatagramTransport *u, PyObject **data, PyObject **sender)
     if (n < 0) {
         return sock_would_block(n) ? 0 : raise_errno((int)n);
     }
+    u->base.loop->net->bytes_in += (size_t)n;
     PyObject *bytes = PyBytes_FromStringAndSize(buffer, n);
     PyObject *from = bytes == NULL ? NULL : udp_sender(u, &address, n_address);
     if (from == NULL) {
@@ -192,6 +193,7 @@ udp_receive(DatagramTransport *u, bool is_owner, PyObject **data, PyObject **sen
     if (rc > 0) {
         Py_INCREF(*data);
         Py_INCREF(*sender);
+        u->base.loop->net->bytes_in += PyBytes_Check(*data) ? (size_t)PyBytes_GET_SIZE(*data) : 0;
     }
     Py_DECREF(received);
     return rc;
@@ -347,8 +349,14 @@ udp_send_by_method(DatagramTransport *u, PyObject *data, PyObject *address)
                                      : PyObject_CallMethod(sock, "sendto", "OO", data, address);
     Py_DECREF(sock);
     loop_poll_soon(u->base.loop);
-    Py_XDECREF(sent);
-    return sent != NULL ? 1 : udp_would_block_raised();
+    if (sent == NULL) {
+        return udp_would_block_raised();
+    }
+    Py_ssize_t n = PyLong_CheckExact(sent) ? PyLong_AsSsize_t(sent) : 0;
+    PyErr_Clear(); /* too large to be true */
+    u->base.loop->net->bytes_out += n > 0 ? (size_t)n : 0;
+    Py_DECREF(sent);
+    return 1;
 }
 
 /* 1: sent, 0: the socket is full, -1. */
@@ -397,6 +405,7 @@ udp_send_now(DatagramTransport *u, PyObject *data, PyObject *address)
     if (UNLIKELY(n < 0)) {
         return sock_would_block(n) ? 0 : raise_errno((int)n);
     }
+    t->loop->net->bytes_out += (size_t)n;
     return 1;
 }
 
@@ -636,8 +645,7 @@ udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *addre
     DatagramTransport *u = (DatagramTransport *)t;
     u->address = has_address ? Py_NewRef(address) : NULL;
     if (udp_look_at_socket(u) < 0 || sock_start_soon(t, waiter) < 0) {
-        fdtable_unset(loop->st, fd, t);
-        t->fd = -1; /* the caller keeps it */
+        transport_forget_fd(t);
         Py_DECREF(t);
         return NULL;
     }

@@ -126,6 +126,7 @@ udp_batch_keep(DatagramTransport *u, uint32_t n)
             r->raw.n_bytes = 0;
         }
         inbox->n++;
+        u->base.loop->net->bytes_in += b->heads[i].msg_len;
     }
     return 0;
 }
@@ -389,6 +390,10 @@ udp_batch_flush(DatagramTransport *u)
     }
     else {
         n_gone = udp_batch_send(u, b, errors);
+        for (uint32_t at = 0; at < n_gone; at++) {
+            uint32_t i = b->order[at];
+            u->base.loop->net->bytes_out += errors[i] == 0 ? udp_batch_size(b, i) : 0;
+        }
     }
     if (n_gone < n && u->base.n_lost == 0 && udp_batch_queue_rest(u, b, n_gone) < 0) {
         rc = transport_fatal_error(&u->base, "Fatal write error on datagram transport");

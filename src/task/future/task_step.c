@@ -425,6 +425,7 @@ task_step_ready(Loop *loop, PyObject *self, PyObject *exception)
         return task_report(loop, t); /* up to 3.14 Task(context=5) comes to this */
     }
     loop->stepping = true;
+    loop->metrics.task_steps++;
     int rc = task_step(t, st, exception);
     loop->stepping = false;
     task_leave_context(loop, t, entered);
@@ -451,17 +452,26 @@ task_wakeup(Loop *loop, PyObject *self, PyObject *future)
     return rc;
 }
 
-/* For a step that Python code began, perhaps in the middle of another step. Returns what stepping was before. Does
- * nothing on a foreign loop. */
+/* For a step that Python code began, perhaps in the middle of another step, and after it. The first returns what
+ * stepping was before.  They do nothing on a foreign loop. */
 static inline bool
-task_set_stepping(struct state *st, PyObject *loop, bool is_stepping)
+task_begin_stepping(struct state *st, PyObject *loop)
 {
     if (!loop_is_own(st, loop)) {
         return false;
     }
     bool was_stepping = ((Loop *)loop)->stepping;
-    ((Loop *)loop)->stepping = is_stepping;
+    ((Loop *)loop)->stepping = true;
+    ((Loop *)loop)->metrics.task_steps++;
     return was_stepping;
+}
+
+static inline void
+task_end_stepping(struct state *st, PyObject *loop, bool was_stepping)
+{
+    if (loop_is_own(st, loop)) {
+        ((Loop *)loop)->stepping = was_stepping;
+    }
 }
 
 /* Python code calls, in the task's context: a Handle of a loop, ours or not. */
@@ -478,9 +488,9 @@ task_run_called(Task *t, PyObject *exception)
     Py_INCREF(loop);
     int rc = aiobridge_swap_current(st, loop, (PyObject *)t, &previous);
     if (rc == 0) {
-        bool was_stepping = task_set_stepping(st, loop, true);
+        bool was_stepping = task_begin_stepping(st, loop);
         rc = task_step(t, st, exception);
-        task_set_stepping(st, loop, was_stepping);
+        task_end_stepping(st, loop, was_stepping);
         PyObject *raised = compat_take_raised();
         if (aiobridge_swap_current(st, loop, previous, &leaving) < 0) {
             PyErr_WriteUnraisable((PyObject *)t);
@@ -547,9 +557,9 @@ task_start_eagerly(Task *t, struct state *st)
     }
     int rc = -1;
     if (entered != NULL) {
-        bool was_stepping = task_set_stepping(st, loop, true);
+        bool was_stepping = task_begin_stepping(st, loop);
         rc = task_step(t, st, NULL);
-        task_set_stepping(st, loop, was_stepping);
+        task_end_stepping(st, loop, was_stepping);
         PyObject *raised = compat_take_raised();
         if (is_own) {
             task_leave_context((Loop *)loop, t, entered);
