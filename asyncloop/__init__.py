@@ -49,10 +49,13 @@ try:
         wrap_future,
     )
 except ModuleNotFoundError:
-    raise ImportError(
+    _text = (
         f"asyncloop's C extension is not built for Python {sys.version_info[0]}.{sys.version_info[1]} in {__path__[0]}; "
         "in a checkout, build it with: pip install -e ."
-    ) from None
+    )
+    if sys.argv[:1] == ["-m"] and ("-m", "asyncloop") in zip(sys.orig_argv, sys.orig_argv[1:]):
+        sys.exit(_text)  # runpy looks for the module that is to be run: this one
+    raise ImportError(_text) from None
 from . import _registry
 from ._install import install, uninstall
 from ._streams import open_connection, open_unix_connection, start_server, start_unix_server

@@ -33,7 +33,7 @@ def version(name):
         return platform.python_version()
     name = "asyncloop" if name == INSTALLED else name
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.version("asyncloop-c" if name == "asyncloop" else name)
     except importlib.metadata.PackageNotFoundError:
         return str(getattr(importlib.import_module(name), "__version__", "unknown"))
 

@@ -46,7 +46,7 @@ def test_unknown_name():
 
 def test_version_is_the_distributions():
     try:
-        installed = importlib.metadata.version("asyncloop")
+        installed = importlib.metadata.version("asyncloop-c")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("asyncloop is imported from a folder where it is not installed")
     assert asyncloop.__version__ == installed
@@ -718,7 +718,7 @@ SETUP = os.path.realpath(os.path.join(os.path.dirname(asyncloop.__file__), "..",
 
 @pytest.mark.skipif(not os.path.exists(SETUP), reason="no setup.py beside the package: not a checkout")
 @pytest.mark.parametrize("change, text", [
-    ("sys.platform = 'darwin'", "asyncloop: only Linux is supported (the loop is built on epoll), this is darwin"),
+    ("sys.platform = 'darwin'", "asyncloop: only Linux is supported (the loop is built on epoll), this is darwin; use asyncio's own loop there"),
     ("sys.version_info = (3, 10)", "asyncloop: CPython 3.11 or newer is needed, this is 3.10"),
     ("sys.implementation.name = 'pypy'", "asyncloop: this is pypy; asyncloop is a C extension for CPython's own object layout and does not "
      "run on it. Use asyncio's loop there."),
