@@ -15,7 +15,8 @@ inbox_push_here(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
 static COLD int
 inbox_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
 {
-    if (section_here.loop == (PyObject *)loop) { /* in its own thread, under another section: in its turn */
+    /* in its own thread, under another section, or while it does not run: in its turn among what goes into the ring */
+    if (section_here.loop == (PyObject *)loop || loop->thread_id == 0) {
         return inbox_push_here(loop, run, self, arg);
     }
     struct inbox *inbox = &loop->inbox;
