@@ -137,8 +137,8 @@ guard_replace(enum guard_kind kind, void (**function)(void), struct section_home
     }
     for (size_t i = 0; i < pool->room; i++) {
         struct guard *guard = &pool->table[i];
-        bool is_same =
-            guard->function == *function && guard->home.first == home.first && guard->home.second == home.second;
+        bool is_same = guard->function == *function && guard->home.first == home.first
+                       && guard->home.second == home.second && guard->home.otherwise == home.otherwise;
         if (guard->function == NULL || is_same) {
             *guard = (struct guard){*function, home};
             *function = pool->entries[i];

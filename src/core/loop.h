@@ -34,6 +34,9 @@ struct ring {
     uint32_t n, capacity;
 };
 
+static int ring_grow(struct ring *ring) MUST_CHECK; /* room for more entries */
+static void ring_clear(struct ring *ring);          /* drops them; may run any code */
+
 enum watch_side { WATCH_READ, WATCH_WRITE };
 
 #define LOOP_READ_BUFFER (256 * 1024)

@@ -271,6 +271,10 @@ section_owner_borrowed(PyObject *self, struct section_home home)
         return home.first == SECTION_HOME_SELF ? self : NULL;
     }
     PyObject *owner = *(PyObject **)((char *)self + home.first);
+    if (owner == NULL && home.otherwise >= 0) {
+        owner = *(PyObject **)((char *)self + home.otherwise);
+        return owner == NULL ? self : owner;
+    }
     if (owner == NULL || home.second < 0) {
         return owner == NULL ? self : owner;
     }

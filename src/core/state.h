@@ -184,20 +184,21 @@ struct task_link {
 };
 
 /* Where an object of ours says to whom it belongs (core/section.h). first: the offset of the field that points at its
- * loop, or at an object of ours in which second is the offset of such a field; or one of SECTION_HOME_. */
+ * loop, or at an object of ours in which second is the offset of such a field; or one of SECTION_HOME_.  otherwise: the
+ * offset of the field that counts where the first is NULL, or -1. */
 struct section_home {
-    int16_t first, second;
+    int16_t first, second, otherwise;
 };
 enum {
     SECTION_HOME_SELF = -1 /* itself */,
     SECTION_HOME_RUNNING = -2 /* this thread's loop */,
     SECTION_HOME_NOBODY = -3
 };
-#define SECTION_AT(type, loop) ((struct section_home){offsetof(type, loop), -1})
-#define SECTION_VIA(type, field, other, loop) ((struct section_home){offsetof(type, field), offsetof(other, loop)})
-#define SECTION_SELF ((struct section_home){SECTION_HOME_SELF, -1})
-#define SECTION_RUNNING ((struct section_home){SECTION_HOME_RUNNING, -1})
-#define SECTION_NOBODY ((struct section_home){SECTION_HOME_NOBODY, -1}) /* safe as it is */
+#define SECTION_AT(type, loop) ((struct section_home){offsetof(type, loop), -1, -1})
+#define SECTION_VIA(type, field, other, loop) ((struct section_home){offsetof(type, field), offsetof(other, loop), -1})
+#define SECTION_SELF ((struct section_home){SECTION_HOME_SELF, -1, -1})
+#define SECTION_RUNNING ((struct section_home){SECTION_HOME_RUNNING, -1, -1})
+#define SECTION_NOBODY ((struct section_home){SECTION_HOME_NOBODY, -1, -1}) /* safe as it is */
 
 static struct PyModuleDef asyncloop_module;
 

@@ -34,6 +34,9 @@ coro_new(struct state *st, const struct coro_kind *kind, PyObject *self)
     }
     memset((char *)c + sizeof(PyObject), 0, sizeof *c - sizeof(PyObject));
     c->kind = kind;
+#if COMPAT_FREE_THREADED
+    c->loop = self == NULL ? Py_XNewRef(section_here.loop) : NULL;
+#endif
     if (self != NULL) {
         c->self = Py_NewRef(self);
         PyObject_GC_Track(c);
@@ -567,6 +570,9 @@ Coro_traverse(PyObject *self, visitproc visit, void *arg)
     Coro *c = (Coro *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(c->self);
+#if COMPAT_FREE_THREADED
+    Py_VISIT(c->loop);
+#endif
     Py_VISIT(c->awaited);
     for (int i = 0; i < CORO_SLOTS; i++) {
         Py_VISIT(c->slots[i]);
@@ -607,6 +613,9 @@ coro_free(Coro *c)
     PyObject *self = (PyObject *)c;
     struct freelist *list = freelist_of_dying(self, Coro_dealloc, FREELIST_CORO);
     coro_end(c);
+#if COMPAT_FREE_THREADED
+    Py_CLEAR(c->loop);
+#endif
     freelist_free(list, self);
 }
 

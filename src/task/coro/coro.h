@@ -60,6 +60,9 @@ struct Coro {
     /* a future of ours or any await-iterator; NULL while CORO_WAITING: the bare yield is out */
     PyObject *awaited;
     PyObject *weakrefs;
+#if COMPAT_FREE_THREADED
+    PyObject *loop; /* ours that ran in the thread that made it, where self is NULL; or NULL */
+#endif
     union {                      /* one number for the body, 0 at first */
         Py_ssize_t n;
         double seconds;
@@ -69,8 +72,13 @@ struct Coro {
     uint8_t flags; /* the body's, 0 at first */
 };
 
-/* It is guarded with the object whose method it is. All that have such methods have their loop in the same place. */
-#define CORO_HOME ((struct section_home){offsetof(Coro, self), offsetof(Future, loop)})
+/* It is guarded with the object whose method it is, or with the loop on which it was made. All that have such methods
+ * have their loop in the same place. */
+#if COMPAT_FREE_THREADED
+#  define CORO_HOME ((struct section_home){offsetof(Coro, self), offsetof(Future, loop), offsetof(Coro, loop)})
+#else
+#  define CORO_HOME SECTION_NOBODY
+#endif
 
 static int coro_register(PyObject *module, struct state *st) MUST_CHECK;
 
