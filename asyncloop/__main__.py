@@ -176,8 +176,12 @@ class _Options(NamedTuple):
 
 def _parse_option(options: _Options, word: str) -> _Options | None:
     """With what the word asks for; None: it is none of the options."""
-    if word in ("--keep-uvloop", "--metrics", "--watch"):
-        return options._replace(**{word[2:].replace("-", "_"): True})
+    if word == "--keep-uvloop":
+        return options._replace(keep_uvloop=True)
+    if word == "--metrics":
+        return options._replace(metrics=True)
+    if word == "--watch":
+        return options._replace(watch=True)
     if word == "--profile-tasks":
         return options._replace(profile="")
     if word.startswith("--profile-tasks="):

@@ -75,44 +75,47 @@ Metrics.__module__ = "asyncloop"
 
 def snapshot(counters: dict[str, Any], executor: Any) -> Metrics:
     """What C counts, and what the executor shows of itself: a thread pool of the standard library's does, others count as empty."""
-    queue, threads = getattr(executor, "_work_queue", None), getattr(executor, "_threads", None)
-    return Metrics(
-        **counters,
-        executor_queue=queue.qsize() if hasattr(queue, "qsize") else 0,
-        executor_threads=len(threads) if isinstance(threads, (set, dict)) else 0,
-    )
-
-
-def _line(code: CodeType, line: int) -> traceback.FrameSummary:
-    return traceback.FrameSummary(code.co_filename, line, code.co_qualname, lookup_line=False)
+    try:
+        # One that is shut down has something in its queue that tells its threads to end.
+        n_waiting = max(executor._work_queue.qsize() - bool(executor._shutdown), 0)
+        n_threads = sum(thread.is_alive() for thread in list(executor._threads))
+    except (AttributeError, TypeError):
+        n_waiting = n_threads = 0
+    return Metrics(**counters, executor_queue=n_waiting, executor_threads=n_threads)
 
 
 def _first_of(what: Any, *names: str) -> Any:
     return next((value for value in (getattr(what, name, None) for name in names) if value is not None), None)
 
 
-def _await_chain(coro: Any) -> list[traceback.FrameSummary]:
+def _await_chain(coro: Any) -> list[tuple[CodeType, int]]:
     """A coroutine that waits and what it waits for, outermost first.  Empty: it is over, or has no frame."""
-    chain: list[traceback.FrameSummary] = []
+    chain: list[tuple[CodeType, int]] = []
     while coro is not None and len(chain) < _DEPTH:  # an awaitable of somebody's may name itself
         frame = _first_of(coro, "cr_frame", "gi_frame", "ag_frame")
         if not isinstance(frame, FrameType):
             break
-        chain.append(_line(frame.f_code, frame.f_lineno))
+        chain.append((frame.f_code, frame.f_lineno))
         coro = _first_of(coro, "cr_await", "gi_yieldfrom", "ag_await")
     return chain
 
 
-def _begin_of(function: Any) -> list[traceback.FrameSummary]:
-    """One line: where the function begins."""
+def _begin_of(function: Any) -> list[tuple[CodeType, int]]:
+    """Where the function, or the coroutine's, begins."""
     while hasattr(function, "func"):  # functools.partial
         function = function.func
     code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else _first_of(function, "cr_code", "gi_code")
-    return [_line(code, code.co_firstlineno)] if isinstance(code, CodeType) else []
+    return [(code, code.co_firstlineno)] if isinstance(code, CodeType) else []
+
+
+def places_of(what: Any) -> list[tuple[CodeType, int]]:
+    """Code and line: of a task, its coroutines where they wait now; when it is done, or for a handle, where its function begins."""
+    coro = what.get_coro() if hasattr(what, "get_coro") else None
+    return _await_chain(coro) or _begin_of(coro if coro is not None else getattr(what, "_callback", None))
 
 
 def stack_of(what: Any) -> traceback.StackSummary:
-    """The stack that the hook is given: of a task, its coroutines where they wait now; when it is done, or for a handle, where its function begins."""
-    coro = what.get_coro() if hasattr(what, "get_coro") else None
-    lines = _await_chain(coro) or _begin_of(coro if coro is not None else getattr(what, "_callback", None))
-    return traceback.StackSummary.from_list(lines)
+    """The same as the stack that the hook is given."""
+    return traceback.StackSummary.from_list(
+        [traceback.FrameSummary(code.co_filename, line, code.co_qualname, lookup_line=False) for code, line in places_of(what)]
+    )

@@ -1,26 +1,24 @@
 """`python -m asyncloop --profile-tasks[=FILE]`: which tasks held the loop longest, and what they were doing.
 
-The table is exact: the loop tells of each entry it has run, and how long it took (`_entry_hook`).  The flame graph is sampled: a thread looks every
-few milliseconds at what the threads with a loop are executing, and gives the time since its last look to the stack it finds.  While a loop waits for
-events, or runs nothing but its own C code, there is no stack and nothing is counted.
+The loop tells of each entry that it has run, and how long it took (`_entry_hook`): the seconds of the table and of the flame graph are exact.
+Where they were spent is sampled: a thread looks every few milliseconds at what the threads with a loop are executing, and an entry's seconds are
+shared out among the stacks that were seen meanwhile.  An entry too short for that is drawn as the coroutines in which its task waits afterwards.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from ._flame import Place, Stacks, speedscope, svg
+from ._metrics import places_of
 
 _ROWS = 20
 _INTERVAL = 0.002
-_LONGEST_GAP = 0.1  # the sampler itself was kept from running: what was seen then has not taken all of it
 _DEPTH = 200
 
 
@@ -76,7 +74,7 @@ def stack_below(frame: FrameType | None) -> tuple[Place, ...]:
         code = frame.f_code
         stack.append(Place(code.co_qualname, code.co_filename, code.co_firstlineno))
         frame = frame.f_back
-    return tuple(reversed(stack))[:_DEPTH] if frame is not None else ()
+    return tuple(reversed(stack)) if frame is not None else ()
 
 
 class Profile:
@@ -87,6 +85,8 @@ class Profile:
         self.running: dict[int, Any] = {}
         self.held: dict[str, Held] = {}
         self.stacks: Stacks = {}
+        # What each thread was seen executing since its loop's last entry ended, and how often.
+        self.seen: dict[int, dict[tuple[Place, ...], int]] = {}
         self.n_samples = 0
         self._ended = threading.Event()
         self._sampler = threading.Thread(target=self._sample, name="asyncloop-profile", daemon=True)
@@ -107,6 +107,13 @@ class Profile:
             held.seconds += seconds
             if seconds >= held.longest:
                 held.longest, held.longest_of = seconds, single
+            seen = self.seen.pop(threading.get_ident(), None)
+            if seen is None:
+                seen = {tuple(Place(code.co_qualname, code.co_filename, code.co_firstlineno) for code, _ in places_of(what)): 1}
+            n = sum(seen.values())
+            for below, times in seen.items():
+                stack = (Place(label), *below[:_DEPTH])
+                self.stacks[stack] = self.stacks.get(stack, 0.0) + seconds * times / n
 
     # The sampler.
 
@@ -118,26 +125,22 @@ class Profile:
         self._sampler.join(5)
 
     def _sample(self) -> None:
-        last = time.perf_counter()
         while not self._ended.wait(_INTERVAL):
-            now = time.perf_counter()
-            self.look(min(now - last, _LONGEST_GAP))
-            last = now
+            self.look()
 
-    def look(self, seconds: float) -> None:
+    def look(self) -> None:
         with self.lock:
-            running = list(self.running.items())
-        frames = sys._current_frames() if running else {}
-        for thread_id, loop in running:
-            stack = stack_below(frames.get(thread_id))
-            if stack:
-                try:
-                    task = asyncio.current_task(loop)
-                except Exception:
-                    task = None
-                root = Place(label_of(task) if task is not None else "callbacks")
-                self.stacks[root, *stack] = self.stacks.get((root, *stack), 0.0) + seconds
-                self.n_samples += 1
+            frames = sys._current_frames() if self.running else {}
+            for thread_id in self.running:
+                stack = stack_below(frames.get(thread_id))
+                # A loop that was just telling of an entry is done with it.
+                if stack and not any(place.file == __file__ for place in stack):
+                    self.note_seen(thread_id, stack)
+
+    def note_seen(self, thread_id: int, stack: tuple[Place, ...]) -> None:
+        seen = self.seen.setdefault(thread_id, {})
+        seen[stack] = seen.get(stack, 0) + 1
+        self.n_samples += 1
 
     # What is shown.
 

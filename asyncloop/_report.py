@@ -124,6 +124,7 @@ class Watch(threading.Thread):
         self._book = book
         self._interval = interval
         self._before: dict[int, tuple[float, Metrics]] = {}
+        self._began = time.monotonic()
         self._ended = threading.Event()
         # What the program prints on the same terminal goes above the table; what goes elsewhere is left alone.
         prints_here = sys.stdout is not None and sys.stdout.isatty()
@@ -150,17 +151,19 @@ class Watch(threading.Thread):
             table.add_column(title, justify="right", no_wrap=True)
         now, loops = time.monotonic(), self._book.open_loops()
         for number, m in loops:
-            table.add_row(str(number), *_cells(m, *self._before.get(number, (now, m)), now))
+            then, before = self._before.get(number, (self._began, _NOTHING))
+            table.add_row(str(number), *_cells(m, before, now - then))
         self._before = {number: (now, m) for number, m in loops}
         return table
 
 
+_NOTHING = Metrics(**{field.name: 0 for field in dataclasses.fields(Metrics)})
 _COLUMNS = ("loop", "busy", "passes/s", "callbacks/s", "steps/s", "ready", "lag", "longest", "tasks", "timers", "transports", "in/s", "out/s", "threads")
 
 
-def _cells(m: Metrics, then: float, before: Metrics, now: float) -> list[str]:
+def _cells(m: Metrics, before: Metrics, seconds: float) -> list[str]:
     def rate(field: str) -> float:
-        return float(getattr(m, field) - getattr(before, field)) / (now - then) if now > then else 0.0
+        return float(getattr(m, field) - getattr(before, field)) / seconds if seconds > 0 else 0.0
 
     counts = [m.tcp_connections + m.tls_connections + m.unix_sockets + m.udp_sockets + m.pipes + m.other_sockets]
     return [

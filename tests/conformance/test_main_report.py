@@ -1,8 +1,10 @@
 """`python -m asyncloop --metrics`, `--watch` and `--profile-tasks`: what they say, and that the program does not notice."""
+import asyncio
 import json
 import subprocess
 import sys
 import textwrap
+import threading
 import xml.etree.ElementTree
 
 import pytest
@@ -236,7 +238,6 @@ def test_what_held_the_loop():
     profile.loop_made(loop)
 
     async def work(*steps):
-        import asyncio
         for seconds in steps:
             loop.pass_time(seconds)
             await asyncio.sleep(0)
@@ -256,24 +257,43 @@ def test_what_held_the_loop():
 
 
 def test_what_a_thread_with_a_loop_executes():
-    """The sampler looks while a task runs, while a callback does, and between the runs of the loop."""
+    """The sampler looks while a task runs, while a callback does, and between the runs of the loop; it is itself on the stack here."""
     loop, profile = Clocked(), _profile.Profile()
     profile.loop_made(loop)
+    stacks = []
 
-    def look():
-        profile.look(1.0)
+    def see():
+        """What look() does in the sampler's thread."""
+        stack = _profile.stack_below(sys._getframe())
+        stacks.append([place.name.rpartition(".")[2] for place in stack])
+        profile.note_seen(threading.get_ident(), stack)
+
+    def one():
+        see()
+
+    def other():
+        see()
 
     async def inner():
-        look()
+        one()
+        other()
+        other()
+        loop.pass_time(6)
+        await asyncio.sleep(0)
+        loop.pass_time(1)
 
     async def main():
         await inner()
 
-    look()
+    see()
+    assert stacks == [[]]
+    profile.seen.clear()
     loop.run_until_complete(loop.create_task(main(), name="the task"))
-    loop.call_soon(look)
+    loop.call_soon(one)
+    loop.call_soon(loop.pass_time, 3)
     pump(loop)
-    seen = {tuple(place.name.rpartition(".")[2] for place in stack)[:-1]: seconds for stack, seconds in profile.stacks.items()}
-    assert seen == {("the task", "main", "inner", "look"): 1.0, ("callbacks", "look"): 1.0}
+    seen = {tuple(place.name.rpartition(".")[2] for place in stack): seconds for stack, seconds in profile.stacks.items() if seconds}
+    assert seen == {("the task", "main", "inner", "one", "see"): 2, ("the task", "main", "inner", "other", "see"): 4, ("the task", "main"): 1,
+                    ("pass_time", "pass_time"): 3}
     profile.loop_closed(loop)
     loop.close()

@@ -702,3 +702,16 @@ def test_the_executor(loop):
     assert loop.metrics().executor_threads == 0
     loop.run_until_complete(main())
     loop.run_until_complete(loop.shutdown_default_executor())
+    assert (loop.metrics().executor_threads, loop.metrics().executor_queue) == (0, 0)
+
+
+def test_an_executor_that_shows_nothing(loop):
+    import concurrent.futures
+
+    class Opaque(concurrent.futures.ThreadPoolExecutor):
+        def __init__(self):
+            pass
+
+    loop.set_default_executor(Opaque())
+    assert (loop.metrics().executor_threads, loop.metrics().executor_queue) == (0, 0)
+    loop._default_executor = None
