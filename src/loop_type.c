@@ -689,12 +689,21 @@ LOOP_DOC(call_at, "($self, when, callback, *args, context=None)",
          "Run callback(*args) once, at when.\n\n"
          "when: float, seconds of loop.time().\nReturns: TimerHandle.  Raises: TypeError, RuntimeError (loop closed).\n"
          "Source: asyncio's BaseEventLoop.call_at.  Differs: equal deadlines run in the order of the calls.");
-LOOP_DOC(
-    create_task, "($self, coro, **kwargs)",
-    "Wrap a coroutine in a Task and schedule its first step.\n\n"
-    "kwargs: name (str or None), context (contextvars.Context or None), eager_start (bool, where asyncio has it).\n"
-    "Returns: Task, or what the task factory makes.  Raises: TypeError (no coroutine), RuntimeError (loop closed).\n"
-    "Source: asyncio's BaseEventLoop.create_task.");
+#define CREATE_TASK_DOC(kwargs)                                                                                      \
+    "Wrap a coroutine in a Task and schedule its first step.\n\n" kwargs                                             \
+    "name: str or None; context: contextvars.Context or None.\n"                                                      \
+    "Returns: Task, or what the task factory makes.  Raises: TypeError (no coroutine), RuntimeError (loop closed).\n" \
+    "Source: asyncio's BaseEventLoop.create_task."
+LOOP_DOC(create_task, "($self, coro, *, name=None, context=None)", CREATE_TASK_DOC(""));
+static const char Loop_create_task_keywords_doc[] = "create_task($self, coro, **kwargs)\n--\n\n" CREATE_TASK_DOC(
+    "kwargs: name, context, eager_start (bool), or what the task factory takes.\n");
+
+/* Which of the two depends on the Python that runs. */
+static PyMethodDef loop_create_task_methods[] = {
+    {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS, Loop_create_task_doc},
+    {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS,
+     Loop_create_task_keywords_doc},
+};
 LOOP_DOC(run_until_complete, "($self, future)",
          "Run until the awaitable is done.\n\nReturns its result or raises its exception; RuntimeError when the loop "
          "is closed, runs already, or is "
@@ -724,7 +733,6 @@ static PyMethodDef Loop_methods[] = {
      Loop_run_in_executor_doc},
     {"call_at", (PyCFunction)(void (*)(void))Loop_call_at, METH_FASTCALL | METH_KEYWORDS, Loop_call_at_doc},
     {"create_future", Loop_create_future, METH_NOARGS, "create_future($self, /)\n--\n\nA pending Future of this loop."},
-    {"create_task", (PyCFunction)(void (*)(void))Loop_create_task, METH_FASTCALL | METH_KEYWORDS, Loop_create_task_doc},
     {ARGS_NAMED_METHOD("set_task_factory", Loop_set_task_factory_named),
      "set_task_factory($self, factory)\n--\n\nfactory(loop, coro, **kwargs) makes tasks; None: the default."},
     {"get_task_factory", Loop_get_task_factory, METH_NOARGS, "get_task_factory($self, /)\n--\n\n"},
@@ -817,6 +825,16 @@ static PyType_Spec Loop_spec = {
 };
 
 static int
+loop_type_add_create_task(struct state *st)
+{
+    PyObject *method = PyDescr_NewMethod(st->Loop_type, &loop_create_task_methods[COMPAT_RUNS(3, 13, 3)]);
+    int rc = method == NULL ? -1 : PyDict_SetItemString(st->Loop_type->tp_dict, "create_task", method);
+    Py_XDECREF(method);
+    PyType_Modified(st->Loop_type);
+    return rc;
+}
+
+static int
 loop_type_register(PyObject *module, struct state *st)
 {
     static const char *const coroutine_functions[] = {
@@ -826,6 +844,7 @@ loop_type_register(PyObject *module, struct state *st)
     PyObject *events = PyImport_ImportModule("asyncio.selector_events");
     PyObject *native = events == NULL ? NULL : PyObject_GetAttrString(events, "BaseSelectorEventLoop");
     int rc = native == NULL || state_add_type(module, &st->Loop_type, &Loop_spec, NULL, true, SECTION_SELF) < 0
+                     || loop_type_add_create_task(st) < 0
                      || function_wrap_methods(module, st, st->Loop_type, native, coroutine_functions) < 0
                  ? -1
                  : 0;

@@ -534,3 +534,34 @@ if sys.version_info >= (3, 12):
             await h.create_task(look())
 
         t.run(main())
+
+
+@mixed
+def test_a_pool_that_is_shut_down_in_the_loops_thread(t):
+    """From 3.14 on its futures are cancelled at once, before in a later pass."""
+    async def main():
+        pool, go_on = concurrent.futures.ThreadPoolExecutor(1), threading.Event()
+        running, queued = t.loop.run_in_executor(pool, go_on.wait), t.loop.run_in_executor(pool, print)
+        pool.shutdown(wait=False, cancel_futures=True)
+        t.say(running.done(), queued.cancelled())
+        go_on.set()
+        t.say(await running)
+        t.say(queued.cancelled())
+
+    t.run(main())
+
+
+@mixed
+def test_a_running_loop_that_is_replaced_for_every_thread(t):
+    """From 3.14 on the thread that says the loop runs in it ends the future itself."""
+    before = asyncio.events._get_running_loop
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asyncio.events._get_running_loop = lambda: t.loop
+        try:
+            futures = [t.loop.run_in_executor(pool, int, "7"), t.loop.run_in_executor(pool, int, "x")]
+            pool.submit(int).result()  # the others are over
+            t.say([future.done() for future in futures])
+        finally:
+            asyncio.events._get_running_loop = before
+        t.loop.run_until_complete(asyncio.wait(futures))
+        t.say(futures[0].result(), futures[1].exception())

@@ -301,7 +301,8 @@ def test_shutdown_default_executor_has_the_signature_of_this_version():
 
 
 PUBLIC = ["call_exception_handler", "default_exception_handler", "set_exception_handler", "get_exception_handler", "run_in_executor",
-          "set_default_executor", "shutdown_asyncgens", "getaddrinfo", "getnameinfo", "close"]
+          "set_default_executor", "shutdown_asyncgens", "getaddrinfo", "getnameinfo", "close", "create_task", "create_future", "call_soon", "call_later", "call_at",
+          "call_soon_threadsafe", "run_until_complete", "run_forever", "stop", "set_task_factory", "get_task_factory", "time", "add_reader", "add_signal_handler"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

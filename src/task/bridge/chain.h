@@ -15,12 +15,15 @@
 #ifndef ASYNCLOOP_TASK_CHAIN_H
 #define ASYNCLOOP_TASK_CHAIN_H
 
-#include "core/state.h"
+#include "core/loop.h"
 
 static int chain_register(PyObject *module, struct state *st) MUST_CHECK;
 
 /* asyncio.wrap_future: future itself when it is an asyncio future. loop: any kind, or None. New reference. */
 static PyObject *chain_wrap_future(struct state *st, PyObject *future, PyObject *loop);
+
+/* Does asyncio say that this loop runs here, in whatever thread?  1, 0, -1; up to 3.13 nobody asks, 0. */
+static inline int chain_loop_is_running(struct state *st, Loop *loop) MUST_CHECK;
 
 /* The exception that asyncio raises where concurrent.futures raised this one. New reference. */
 static PyObject *chain_convert_exception(struct state *st, PyObject *exception);

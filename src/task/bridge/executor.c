@@ -3,6 +3,7 @@
 
 #include "core/aiobridge.h"
 #include "core/ask.h"
+#include "core/deferred.h"
 #include "task/bridge/chain.h"
 #include "task/coro/coro.h"
 #include "task/coro/coro_function.h"
@@ -63,7 +64,8 @@ work_deliver(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     }
     int rc = 0;
     if (UNLIKELY(work_finish_future(loop->st, f, state, outcome) < 0)) {
-        rc = loop_report(loop, "Exception in callback _chain_future.<locals>._set_state()", NULL);
+        PyObject *ends[] = {(PyObject *)f, self};
+        rc = deferred_report(loop, work_deliver, self, NULL, "_chain_future.<locals>._set_state", ends, 2);
     }
     PyObject *raised = compat_take_raised();
     Py_DECREF(f);
@@ -98,6 +100,38 @@ work_claim(WorkItem *w, enum work_state state)
 #endif
 }
 
+/* Where asyncio says that the loop runs here the future ends at once, as on asyncio: in the loop's own thread, or where
+ * somebody has replaced get_running_loop() for the whole process.  false: elsewhere, or nobody can tell. */
+static bool
+work_end_here(WorkItem *w, Loop *loop)
+{
+    int is_here = chain_loop_is_running(loop->st, loop);
+    if (LIKELY(is_here == 0)) {
+        return false;
+    }
+    Future *f = w->future;
+    if (is_here < 0 || f == NULL) { /* asking may have run anything */
+        if (is_here < 0) {
+            PyErr_WriteUnraisable((PyObject *)w);
+        }
+        return f == NULL;
+    }
+    PyObject *outcome = w->outcome;
+    enum work_state state = w->state;
+    w->future = NULL;
+    w->outcome = NULL;
+    w->state = WORK_DELIVERED;
+    Py_INCREF(loop);
+    if (work_finish_future(loop->st, f, state, outcome) < 0) {
+        PyErr_WriteUnraisable((PyObject *)w);
+    }
+    loop_wake(loop);
+    Py_DECREF(loop);
+    Py_DECREF(f);
+    Py_XDECREF(outcome);
+    return true;
+}
+
 /* To the loop with it.  A pool's thread does not outlive an exception: none is raised. */
 static void
 work_send(WorkItem *w)
@@ -107,6 +141,9 @@ work_send(WorkItem *w)
     if (loop == NULL || loop->state == LOOP_CLOSED) { /* nobody waits any more */
         w->future = NULL;
         Py_XDECREF(f);
+        return;
+    }
+    if (work_end_here(w, loop)) {
         return;
     }
     if (loop_ready_push(loop, work_deliver, (PyObject *)w, NULL) < 0) {
