@@ -37,6 +37,8 @@
 #include "core/aiobridge.c"
 #include "core/context.c"
 #include "core/handle.c"
+#include "core/deferred.c"
+#include "core/named.c"
 #include "core/signals.c"
 #include "core/watch.c"
 #include "core/virtual.c"
@@ -45,7 +47,6 @@
 #include "core/loop.c"
 #include "core/loop_buffer.c"
 #include "core/loop_overrides.c"
-#include "core/deferred.c"
 
 #include "task/future/future.h"
 #include "task/future/task.h"
@@ -99,6 +100,7 @@
 
 #include "net/conn/loop_state.h"
 #include "net/conn/fdtable.c"
+#include "net/conn/limits.c"
 #include "net/conn/protocol.c"
 #include "net/conn/outq.c"
 #include "net/conn/transport.h"

@@ -131,10 +131,10 @@ module_exec(PyObject *module)
         return -1;
     }
     if (function_register(module, st) < 0 || twin_register(module, st) < 0 || handle_register(module, st) < 0
-        || deferred_register(module, st) < 0 || future_register(module, st) < 0 || task_register(module, st) < 0
-        || coro_register(module, st) < 0 || traits_read(st) < 0 || timeout_register(module, st) < 0
-        || waiter_register(module, st) < 0 || wait_register(module, st) < 0 || wait_for_register(module, st) < 0
-        || shield_register(module, st) < 0 || as_completed_register(module, st) < 0
+        || deferred_register(module, st) < 0 || named_register(module, st) < 0 || future_register(module, st) < 0
+        || task_register(module, st) < 0 || coro_register(module, st) < 0 || traits_read(st) < 0
+        || timeout_register(module, st) < 0 || waiter_register(module, st) < 0 || wait_register(module, st) < 0
+        || wait_for_register(module, st) < 0 || shield_register(module, st) < 0 || as_completed_register(module, st) < 0
         || taskgroup_register(module, st) < 0 || sleep_register(module, st) < 0 || gather_register(module, st) < 0
         || awaited_by_register(module, st) < 0 || ensure_register(module, st) < 0 || current_register(module, st) < 0
         || chain_register(module, st) < 0 || executor_register(module, st) < 0 || deque_register(st) < 0

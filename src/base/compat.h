@@ -49,6 +49,7 @@
 
 #define COMPAT_WAIT_FOR_IS_TIMEOUT COMPAT_AT_LEAST(3, 12)     /* wait_for awaits inside a timeout(): no task of its own */
 #define COMPAT_AS_COMPLETED_ASYNC COMPAT_AT_LEAST(3, 13)      /* as_completed begins at once and is an asynchronous iterator too */
+#define COMPAT_TLS_NAMES_CALLBACKS COMPAT_AT_LEAST(3, 13)     /* SSLProtocol schedules methods; lambdas before */
 #define COMPAT_GROUP_CANCEL COMPAT_AT_LEAST(3, 15)            /* TaskGroup.cancel(); __aexit__ returns True */
 
 /* ---- what the interpreter does */

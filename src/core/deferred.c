@@ -1,12 +1,15 @@
 /* core/deferred.c -- see deferred.h. */
 #include "core/deferred.h"
 
+#include "core/handle.h"
+
 typedef struct {
     PyObject_HEAD
     Loop *loop;
     PyObject *self, *arg;
     ready_fn run; /* NULL: it has run */
     const char *name;
+    Py_ssize_t n_args; /* that it is called with, and has no use for */
 } Deferred;
 
 static int
@@ -21,21 +24,28 @@ deferred_call_soon(Loop *loop, PyObject *callback, PyObject *argument)
     return handle == NULL ? -1 : 0;
 }
 
-static COLD int
-deferred_push_by_name(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name)
+static Deferred *
+deferred_new(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name, Py_ssize_t n_args)
 {
     PyTypeObject *type = loop->st->Deferred_type;
     Deferred *d = (Deferred *)type->tp_alloc(type, 0);
-    if (d == NULL) {
-        return -1;
+    if (d != NULL) {
+        d->loop = (Loop *)Py_NewRef(loop);
+        d->self = Py_NewRef(self);
+        d->arg = Py_XNewRef(arg);
+        d->run = run;
+        d->name = name;
+        d->n_args = n_args;
     }
-    d->loop = (Loop *)Py_NewRef(loop);
-    d->self = Py_NewRef(self);
-    d->arg = Py_XNewRef(arg);
-    d->run = run;
-    d->name = name;
-    int rc = deferred_call_soon(loop, (PyObject *)d, NULL);
-    Py_DECREF(d);
+    return d;
+}
+
+static COLD int
+deferred_push_by_name(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name)
+{
+    Deferred *d = deferred_new(loop, run, self, arg, name, 0);
+    int rc = d == NULL ? -1 : deferred_call_soon(loop, (PyObject *)d, NULL);
+    Py_XDECREF(d);
     return rc;
 }
 
@@ -48,13 +58,26 @@ deferred_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const cha
     return loop_ready_push(loop, run, self, arg);
 }
 
+static COLD int
+deferred_report(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name, PyObject *const *args,
+                Py_ssize_t n_args)
+{
+    PyObject *exception = compat_take_raised();
+    Deferred *d = deferred_new(loop, run, self, arg, name, n_args);
+    PyErr_Clear();
+    compat_set_raised(exception);
+    int rc = handle_report_call(loop, (PyObject *)d, args, n_args, NULL);
+    Py_XDECREF(d);
+    return rc;
+}
+
 /* An entry is run once: what it does is not prepared to be done again. */
 static PyObject *
 Deferred_call(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     Deferred *d = (Deferred *)object;
-    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
-        PyErr_Format(PyExc_TypeError, "%s() takes no arguments", d->name);
+    if (PyTuple_GET_SIZE(args) != d->n_args || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd positional arguments", d->name, d->n_args);
         return NULL;
     }
     if (d->run == NULL) {
@@ -85,9 +108,16 @@ Deferred_repr(PyObject *object)
 }
 
 static PyObject *
-Deferred_name(PyObject *object, void *Py_UNUSED(closure))
+Deferred_get_qualname(PyObject *object, void *Py_UNUSED(closure))
 {
     return PyUnicode_FromString(((Deferred *)object)->name);
+}
+
+static PyObject *
+Deferred_get_name(PyObject *object, void *Py_UNUSED(closure))
+{
+    const char *name = ((Deferred *)object)->name, *dot = strrchr(name, '.');
+    return PyUnicode_FromString(dot != NULL ? dot + 1 : name);
 }
 
 static int
@@ -125,13 +155,13 @@ Deferred_dealloc(PyObject *object)
 }
 
 static PyGetSetDef Deferred_getset[] = {
-    {"__name__", Deferred_name},
-    {"__qualname__", Deferred_name},
+    {"__name__", Deferred_get_name},
+    {"__qualname__", Deferred_get_qualname},
     {NULL},
 };
 
 static PyType_Slot Deferred_slots[] = {
-    {Py_tp_doc, "What the loop itself does in the next pass, as a callback for a replaced call_soon()."},
+    {Py_tp_doc, "What the loop itself does in a pass, as a callback."},
     {Py_tp_call, Deferred_call},
     {Py_tp_repr, Deferred_repr},
     {Py_tp_getset, Deferred_getset},

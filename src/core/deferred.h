@@ -1,4 +1,5 @@
-/* core/deferred.h -- the engine's own work for the next pass, by the loop's call_soon where that is somebody's.
+/* core/deferred.h -- the engine's own work as a callback: for the loop's call_soon where that is somebody's; for
+ * reports.
  *
  * asyncio's transports schedule through loop.call_soon, which a subclass or a program may have replaced, on the class
  * or the instance.  Ours push a ready entry, which costs no object and no call; where call_soon has been replaced they
@@ -13,6 +14,9 @@
 
 /* loop_ready_push, or call_soon(Deferred).  0, or -1 with what call_soon raised, or MemoryError. */
 static inline int deferred_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name) MUST_CHECK;
+/* The entry has raised: report it as that of a callback with this name, called with args (handle_report_call). */
+static int deferred_report(Loop *loop, ready_fn run, PyObject *self, PyObject *arg, const char *name,
+                           PyObject *const *args, Py_ssize_t n_args) MUST_CHECK;
 /* self.call_soon(callback, argument), whosever method that is. */
 static int deferred_call_soon(Loop *loop, PyObject *callback, PyObject *argument_or_null) MUST_CHECK;
 static int deferred_register(PyObject *module, struct state *st) MUST_CHECK;

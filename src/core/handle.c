@@ -312,17 +312,43 @@ end:
 }
 
 static COLD int
-handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject *argument)
+handle_report_call(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
 {
     PyObject *exception = compat_take_raised();
-    PyObject *callback = PyObject_GetAttrString(object, method);
-    PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, &argument, argument != NULL, NULL);
-    Py_XDECREF(callback);
+    PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, args, n_args, context);
     PyErr_Clear(); /* go on: a report without it is better than none */
     loop_leave_task(loop);
     compat_set_raised(exception);
     int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
     Py_XDECREF(handle);
+    return rc;
+}
+
+static COLD int
+handle_report_cancelled(Loop *loop)
+{
+    PyObject *exception = compat_take_raised();
+    PyObject *handle = handle_new(loop, Py_None, NULL, 0, NULL);
+    if (handle != NULL) {
+        handle_cancel(handle);
+    }
+    PyErr_Clear();
+    loop_leave_task(loop);
+    compat_set_raised(exception);
+    int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
+    Py_XDECREF(handle);
+    return rc;
+}
+
+static COLD int
+handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject *argument)
+{
+    PyObject *exception = compat_take_raised();
+    PyObject *callback = object == NULL ? NULL : PyObject_GetAttrString(object, method);
+    PyErr_Clear();
+    compat_set_raised(exception);
+    int rc = handle_report_call(loop, callback, &argument, argument != NULL, NULL);
+    Py_XDECREF(callback);
     return rc;
 }
 

@@ -38,9 +38,15 @@ static inline void handle_left_ring(PyObject *self);
 static PyObject *handle_call_at(Loop *loop, double when, PyObject *given, PyObject *callback, PyObject *const *args,
                                 Py_ssize_t n_args, PyObject *context);
 
-/* For ready entries that stand for a callback of asyncio's: report the raised exception as that of
- * object.method(argument); argument: NULL, none. The report is asyncio's, handle and all.  0, or -1 with SystemExit or
- * KeyboardInterrupt still raised. */
+/* For ready entries that stand for a callback of asyncio's: report the raised exception as that of a Handle of
+ * callback(*args), as asyncio does, context["handle"] and all.  callback: NULL if there was no memory for it; context:
+ * as above.  0, or -1 with SystemExit or KeyboardInterrupt still raised. Where there is no such callable:
+ * deferred_report. */
+static int handle_report_call(Loop *loop, PyObject *callback_or_null, PyObject *const *args, Py_ssize_t n_args,
+                              PyObject *context) MUST_CHECK;
+/* The same of a Handle that the callback itself has cancelled, by taking a watch away: it is called None then. */
+static int handle_report_cancelled(Loop *loop) MUST_CHECK;
+/* The same of object.method(argument); argument: NULL, none. */
 static int handle_report_method(Loop *loop, PyObject *object, const char *method, PyObject *argument) MUST_CHECK;
 
 static int handle_register(PyObject *module, struct state *st) MUST_CHECK;

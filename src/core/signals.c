@@ -1,6 +1,7 @@
 /* core/signals.c -- opening and closing the pipe, and the entry that reads signal numbers from it. */
 #include "core/signals.h"
 
+#include "core/deferred.h"
 #include "core/raise.h"
 
 #include <errno.h>
@@ -55,7 +56,9 @@ signals_on_readable(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
         PyObject *done = number == NULL ? NULL : PyObject_CallMethodOneArg(self, loop->st->str._handle_signal, number);
         Py_XDECREF(number);
         Py_XDECREF(done);
-        if (done == NULL && loop_report(loop, "Exception in signal handling", NULL) < 0) {
+        if (done == NULL
+            && deferred_report(loop, signals_on_readable, self, NULL, "BaseSelectorEventLoop._read_from_self", NULL, 0)
+                   < 0) {
             return -1;
         }
     }

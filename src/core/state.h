@@ -53,7 +53,7 @@
 
 /* Heap types: st->NAME##_type. */
 #define CORE_TYPES(X) \
-    X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle) X(Deferred)
+    X(Twin) X(Function) X(Loop) X(Handle) X(TimerHandle) X(Deferred) X(Named)
 
 /* Free lists, linked through a field of the dead object (core/freelist.h), one per size class: FREELIST_NAME.  A Handle
  * has 0 to 3 slots. */

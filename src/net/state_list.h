@@ -8,7 +8,7 @@
     X(buffer_updated) X(connection_lost) X(connection_made) X(data_received) X(datagram_received) X(eof_received) \
     X(error_received) X(get_buffer) X(pause_writing) X(peername) X(resume_writing) X(setblocking) X(socket) \
     X(sockname) X(transport) X(do_handshake) X(pending) X(read) X(write) X(_drain_helper) X(_get_close_waiter) \
-    X(_read_ready) X(_sendto_ready) X(_maybe_resume_transport) X(_replace_transport) X(_source_traceback) \
+    X(_maybe_resume_transport) X(_replace_transport) X(_source_traceback) \
     X(_wait_for_data) X(_wakeup_waiter) X(abort) X(can_write_eof) X(eof) X(extend) X(feed_data) X(feed_eof) \
     X(get_extra_info) X(is_closed) X(is_closing) X(pause_reading) X(paused) X(readexactly) X(readline) X(readuntil) \
     X(resume_reading) X(set_transport) X(sslcontext) X(write_eof) X(writelines) X(_waitpid_lock) X(pid) \

@@ -135,8 +135,8 @@ def test_a_mark_of_zero(loop, side):
     run_quiet(loop, main())
 
 
-def test_the_write_buffer_counts_all_that_is_queued(loop, side):
-    """Also what is encrypted already; asyncio's TLS forgets what its socket transport holds."""
+def test_the_write_buffer_counts_what_is_held_back(loop, side):
+    """Not what the transport below has been given, as on asyncio."""
     async def main():
         protocol = Recorder()
         transport, peer = await linked(side, protocol, family="unix")

@@ -3,6 +3,7 @@
 #include "net/conn/listener.h"
 
 #include "core/context.h"
+#include "core/deferred.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -156,7 +157,9 @@ listener_on_retry(Loop *loop, PyObject *self, PyObject *arg)
         PyErr_Clear();
         return 0; /* stopped or closed meanwhile */
     }
-    return listener_watch(loop, l) < 0 ? loop_report(loop, "Exception while accepting connections", NULL) : 0;
+    return listener_watch(loop, l) < 0
+               ? deferred_report(loop, listener_on_retry, self, arg, "BaseSelectorEventLoop._start_serving", NULL, 0)
+               : 0;
 }
 
 static inline bool
@@ -198,7 +201,8 @@ listener_on_acceptable(Loop *loop, PyObject *self, PyObject *arg)
         else if (fd != -ECONNABORTED) {
             if (!listener_is_short(fd)) {
                 raise_errno(fd);
-                return loop_report(loop, "Exception while accepting connections", NULL);
+                return deferred_report(loop, listener_on_acceptable, self, arg,
+                                       "BaseSelectorEventLoop._accept_connection", NULL, 0);
             }
             most = l->backlog - (l->backlog > 0 && !COMPAT_ACCEPTS_ONE_MORE);
             if (listener_pause(loop, l, fd) < 0) {

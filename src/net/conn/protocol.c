@@ -192,36 +192,3 @@ protocol_call_flow(Loop *loop, struct protocol *p, PyObject *transport, int (*ca
     return loop_report(loop, message, "transport", transport, "protocol", p->object != NULL ? p->object : Py_None,
                        NULL);
 }
-
-static COLD int
-protocol_report_method(Loop *loop, PyObject *object, PyObject *method, PyObject *argument)
-{
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return -1;
-    }
-    PyObject *exception = compat_take_raised();
-    PyObject *bound = PyObject_GetAttr(object, method), *handle = NULL, *source = NULL, *message = NULL;
-    if (bound != NULL) {
-        handle = handle_new(loop, bound, &argument, argument != NULL, NULL);
-        source =
-            PyObject_CallFunction(loop->st->format_callback_source, argument == NULL ? "O()" : "O(O)", bound, argument);
-        message = source == NULL ? NULL : PyUnicode_FromFormat("Exception in callback %U", source);
-    }
-    PyErr_Clear(); /* a report that lacks something is better than none */
-    const char *text = message == NULL ? NULL : PyUnicode_AsUTF8(message);
-    PyErr_Clear();
-    compat_set_raised(exception);
-    int rc = loop_report(loop, text != NULL ? text : "Exception in callback", handle != NULL ? "handle" : NULL, handle,
-                         NULL);
-    Py_XDECREF(message);
-    Py_XDECREF(source);
-    Py_XDECREF(handle);
-    Py_XDECREF(bound);
-    return rc;
-}
-
-static COLD int
-protocol_report_callback(Loop *loop, struct protocol *p, PyObject *method, PyObject *argument)
-{
-    return protocol_report_method(loop, p->object, method, argument);
-}

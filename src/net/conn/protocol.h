@@ -71,11 +71,4 @@ static int protocol_call_resume_writing(struct state *st, struct protocol *p) MU
 static int protocol_call_flow(Loop *loop, struct protocol *p, PyObject *transport,
                               int (*call)(struct state *, struct protocol *), const char *message) MUST_CHECK;
 
-/* Report an exception of connection_made or connection_lost, which asyncio runs as a plain callback: 'Exception in
- * callback ...', with a handle. Takes the raised exception; 0, or -1 with SystemExit or KeyboardInterrupt raised. */
-static int protocol_report_callback(Loop *loop, struct protocol *p, PyObject *method, PyObject *argument) MUST_CHECK;
-/* The same of object.method(argument), argument NULL: method(). */
-static int protocol_report_method(Loop *loop, PyObject *object, PyObject *method,
-                                  PyObject *argument_or_null) MUST_CHECK;
-
 #endif

@@ -2,6 +2,8 @@
  * when the last has ended. */
 #include "net/conn/server.h"
 
+#include "core/handle.h"
+
 static void
 server_attach(Server *s, Transport *t)
 {
@@ -21,7 +23,7 @@ static COLD void
 server_wake(Server *s, Loop *loop)
 {
     PyObject *result = PyObject_CallMethod((PyObject *)s, "_wakeup", NULL);
-    if (result == NULL && loop_report(loop, "Exception in Server._wakeup", NULL) < 0) {
+    if (result == NULL && handle_report_method(loop, (PyObject *)s, "_wakeup", NULL) < 0) {
         PyErr_WriteUnraisable((PyObject *)s);
     }
     Py_XDECREF(result);

@@ -3,6 +3,8 @@
 #include "net/conn/sock_transport.h"
 
 #include "core/context.h"
+#include "core/deferred.h"
+#include "core/handle.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -10,6 +12,8 @@
 
 #include <limits.h>
 #include <string.h>
+
+#define SOCK_HEAR_NAME "_SelectorTransport._add_reader" /* asyncio's callback that sock_on_hear stands for */
 
 /* ---- reading */
 
@@ -293,7 +297,7 @@ sock_on_drained(Transport *t)
     transport_settle_empty_waiter(t, NULL);
     if (t->closing && t->n_lost == 0) {
         t->n_lost++;
-        return transport_lose(t, Py_None);
+        return transport_lose(t, Py_None, false);
     }
     if (t->eof_sent && t->n_lost == 0) {
         int rc = sock_shutdown_write(t->fd);
@@ -346,7 +350,7 @@ sock_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     }
     if (UNLIKELY(t->fd < 0)) { /* of a socket that was closed: asyncio's transport goes on without being told */
         PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", t->fd);
-        return loop_report(loop, "Exception in callback _SelectorTransport._add_reader()", NULL);
+        return deferred_report(loop, sock_on_hear, self, NULL, SOCK_HEAR_NAME, NULL, 0);
     }
     return sock_start_reading(t) < 0 ? transport_fatal_error(t, "Fatal read error on socket transport") : 0;
 }
@@ -363,7 +367,7 @@ sock_start_soon(Transport *t, PyObject *waiter)
     if (LIKELY(!(t->loop->overrides & LOOP_OWN_CALL_SOON))) {
         return loop_ready_push(t->loop, sock_transport_on_start, (PyObject *)t, waiter);
     }
-    return transport_start_by_name(t, sock_on_hear, "_SelectorTransport._add_reader", waiter);
+    return transport_start_by_name(t, sock_on_hear, SOCK_HEAR_NAME, waiter);
 }
 
 static Transport *
@@ -373,7 +377,8 @@ sock_transport_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyOb
         Py_XDECREF(context);
         return NULL;
     }
-    static const struct transport_ops ops = {sock_on_readable, sock_on_writable, "socket.send() raised exception."};
+    static const struct transport_ops ops = {sock_on_readable, sock_on_writable, "socket.send() raised exception.",
+                                             "_SelectorSocketTransport._call_connection_lost"};
     Transport *t = transport_new(loop->st->Transport_type, loop, &ops, fd, sock, protocol, context);
     if (t == NULL) {
         return NULL;

@@ -3,6 +3,7 @@
 #include "net/conn/transport.h"
 
 #include "core/context.h"
+#include "core/handle.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -87,8 +88,7 @@ transport_new(PyTypeObject *type, Loop *loop, const struct transport_ops *ops, i
     t->context = context;
     t->fd = -1; /* until all has succeeded the descriptor is the caller's */
     t->shown_fd = fd;
-    t->high_bytes = TRANSPORT_HIGH_DEFAULT;
-    t->low_bytes = TRANSPORT_HIGH_DEFAULT / 4;
+    limits_init(&t->limits, TRANSPORT_HIGH_DEFAULT);
     outq_init(&t->out);
     struct sockaddr_storage address;
     socklen_t n_bytes = sizeof(address);
@@ -113,7 +113,8 @@ transport_wake_opener(Loop *loop, PyObject *waiter)
     if (LIKELY(future_wake_any(loop->st, waiter, loop->st->str.cancelled, Py_None, NULL) >= 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback _set_result_unless_cancelled", "future", waiter, NULL);
+    PyObject *args[] = {waiter, Py_None};
+    return handle_report_call(loop, loop->st->set_result_unless_cancelled, args, 2, NULL);
 }
 
 /* Ready entry: self is the waiter. */
@@ -158,7 +159,7 @@ transport_start(Loop *loop, PyObject *self, ready_fn on_hear, PyObject *waiter)
     }
     int rc = 0;
     if (t->protocol.object != NULL && protocol_call_connection_made(loop->st, &t->protocol, self) < 0) {
-        rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_made, self);
+        rc = handle_report_method(loop, t->protocol.object, "connection_made", self);
     }
     PyObject *raised = compat_take_raised(); /* the rest happens even when the loop is left */
     if (on_hear(loop, self, NULL) < 0) {
@@ -385,7 +386,7 @@ transport_stop_writing_watch(Transport *t)
 static int
 transport_maybe_pause_protocol(Transport *t, size_t n_bytes)
 {
-    if (n_bytes <= t->high_bytes || t->protocol_paused) {
+    if (n_bytes <= t->limits.high_bytes || t->protocol_paused) {
         return 0;
     }
     t->protocol_paused = true;
@@ -396,7 +397,7 @@ transport_maybe_pause_protocol(Transport *t, size_t n_bytes)
 static int
 transport_maybe_resume_protocol(Transport *t, size_t n_bytes)
 {
-    if (!t->protocol_paused || n_bytes > t->low_bytes) {
+    if (!t->protocol_paused || n_bytes > t->limits.low_bytes) {
         return 0;
     }
     t->protocol_paused = false;
@@ -638,7 +639,7 @@ transport_push_copy(Transport *t, const Py_buffer *view)
 static inline int
 transport_after_push(Transport *t)
 {
-    size_t limit = t->high_bytes < TRANSPORT_GATHER_MAX ? t->high_bytes : TRANSPORT_GATHER_MAX;
+    size_t limit = t->limits.high_bytes < TRANSPORT_GATHER_MAX ? t->limits.high_bytes : TRANSPORT_GATHER_MAX;
     if (t->write_watched) {
         return transport_maybe_pause_protocol(t, t->out.n_bytes);
     }
@@ -786,8 +787,10 @@ transport_release(Transport *t)
     compat_set_raised(raised);
 }
 
+static int transport_on_lose(Loop *loop, PyObject *self, PyObject *arg);
+
 static int
-transport_lose(Transport *t, PyObject *exception)
+transport_lose(Transport *t, PyObject *exception, bool is_scheduled)
 {
     Loop *loop = t->loop;
     int rc = 0;
@@ -800,7 +803,9 @@ transport_lose(Transport *t, PyObject *exception)
     }
     else {
         if (t->protocol.object != NULL && protocol_call_connection_lost(loop->st, &t->protocol, exception) < 0) {
-            rc = protocol_report_callback(loop, &t->protocol, loop->st->str.connection_lost, exception);
+            rc = is_scheduled
+                     ? deferred_report(loop, transport_on_lose, (PyObject *)t, NULL, t->ops->lose_name, &exception, 1)
+                     : handle_report_cancelled(loop);
         }
         context_leave(loop, &t->context);
     }
@@ -822,7 +827,7 @@ transport_lose(Transport *t, PyObject *exception)
 static int
 transport_on_lose(Loop *loop, PyObject *self, PyObject *arg)
 {
-    return transport_lose((Transport *)self, arg != NULL ? arg : Py_None);
+    return transport_lose((Transport *)self, arg != NULL ? arg : Py_None, true);
 }
 
 static int
@@ -832,5 +837,5 @@ transport_push_lose(Transport *t, PyObject *exception)
         return -1;
     }
     return deferred_push(t->loop, transport_on_lose, (PyObject *)t, exception == Py_None ? NULL : exception,
-                         "_SelectorTransport._call_connection_lost");
+                         t->ops->lose_name);
 }

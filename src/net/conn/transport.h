@@ -25,6 +25,7 @@
 
 #include "core/deferred.h"
 #include "net/fd/address.h"
+#include "net/conn/limits.h"
 #include "net/conn/loop_state.h"
 #include "net/conn/outq.h"
 #include "net/conn/protocol.h"
@@ -38,6 +39,7 @@ struct Server;
 struct transport_ops {
     ready_fn on_readable, on_writable;
     const char *lost_write; /* what the log says of the writes after the end */
+    const char *lose_name; /* asyncio's name for the callback that ends it */
 };
 
 /* The loop's flush list is circular: flush.first points to the last link, whose next is the first. */
@@ -60,7 +62,7 @@ typedef struct Transport {
     struct Transport *clients_next, **clients_prev_next; /* of the server */
     struct outq out;
     struct flush_link flush;
-    size_t high_bytes, low_bytes;
+    struct limits limits; /* of writing */
     uint32_t read_size; /* of the next read */
     int fd;             /* -1 when lost */
     int shown_fd;       /* for repr, after that too */
@@ -104,9 +106,6 @@ static inline bool transport_socket_is_held(const Transport *t);
 static PyObject *transport_python_socket_borrowed(Transport *t); /* made when first asked for */
 static PyObject *transport_get_extra(Transport *t, PyObject *name, PyObject *fallback);
 
-/* The arguments of set_write_buffer_limits: TypeError, ValueError as asyncio's. */
-static int transport_parse_limits(const char *function, PyObject *args, PyObject *kwargs, size_t high_default,
-                                  size_t *high_bytes, size_t *low_bytes) MUST_CHECK;
 /* get_extra_info(name, default=None) */
 static int transport_parse_get_extra(const char *function, PyObject *args, PyObject *kwargs, PyObject **name,
                                      PyObject **fallback) MUST_CHECK;
@@ -145,8 +144,8 @@ static int transport_force_close(Transport *t, PyObject *exception) MUST_CHECK;
 static int transport_fatal_error(Transport *t, const char *message) MUST_CHECK;
 /* Its report alone; is_quiet: the log has it in debug mode, and nobody otherwise. */
 static int transport_report_error(Transport *t, const char *message, PyObject *exception, bool is_quiet) MUST_CHECK;
-/* the end itself, now; only from ready entries */
-static int transport_lose(Transport *t, PyObject *exception) MUST_CHECK;
+/* the end itself, now; only from ready entries.  is_scheduled: the entry is there for it, and is no watch's */
+static int transport_lose(Transport *t, PyObject *exception, bool is_scheduled) MUST_CHECK;
 /* NULL: success. keeps a raised exception */
 static void transport_settle_empty_waiter(Transport *t, PyObject *exception);
 

@@ -224,67 +224,7 @@ static PyObject *
 Transport_get_write_buffer_limits(PyObject *self, PyObject *unused)
 {
     Transport *t = (Transport *)self;
-    return Py_BuildValue("(nn)", (Py_ssize_t)t->low_bytes, (Py_ssize_t)t->high_bytes);
-}
-
-/* A limit as a number of bytes; beyond what fits it is as good as no limit.  What is no number fails in the operation
- * that asyncio does with it. */
-static int
-transport_parse_limit(PyObject *limit, bool is_only_high, Py_ssize_t *n_bytes)
-{
-    if (!PyNumber_Check(limit)) {
-        PyObject *number = PyLong_FromLong(is_only_high ? 4 : 0);
-        PyObject *odd = number == NULL ? NULL
-                        : is_only_high ? PyNumber_FloorDivide(limit, number)
-                                       : PyObject_RichCompare(limit, number, Py_GE);
-        if (odd != NULL) {
-            PyErr_Format(PyExc_TypeError, "a number of bytes is needed, not %R", limit);
-        }
-        Py_XDECREF(odd);
-        Py_XDECREF(number);
-        return -1;
-    }
-    PyObject *number = PyNumber_Long(limit);
-    Py_ssize_t n = number == NULL ? -1 : PyNumber_AsSsize_t(number, NULL);
-    Py_XDECREF(number);
-    if (n == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    *n_bytes = n;
-    return 0;
-}
-
-static int
-transport_parse_limits(const char *function, PyObject *args, PyObject *kwargs, size_t high_default, size_t *high_bytes,
-                       size_t *low_bytes)
-{
-    static const char *const names[] = {"high", "low"};
-    const struct args_signature signature = {function, names, 0, 2, 2, true};
-    PyObject *given[2];
-    Py_ssize_t high = (Py_ssize_t)high_default, low = 0;
-    if (args_bind_tuple(&signature, args, kwargs, given) < 0) {
-        return -1;
-    }
-    PyObject *high_arg = given[0] == Py_None ? NULL : given[0], *low_arg = given[1] == Py_None ? NULL : given[1];
-    if (low_arg != NULL) {
-        if (transport_parse_limit(low_arg, false, &low) < 0) {
-            return -1;
-        }
-        high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
-    }
-    if (high_arg != NULL && transport_parse_limit(high_arg, low_arg == NULL, &high) < 0) {
-        return -1;
-    }
-    if (low_arg == NULL) {
-        low = high >= 0 ? high / 4 : -((3 - high) / 4);
-    }
-    if (!(high >= low && low >= 0)) {
-        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
-        return -1;
-    }
-    *high_bytes = (size_t)high;
-    *low_bytes = (size_t)low;
-    return 0;
+    return limits_as_tuple(&t->limits);
 }
 
 PyDoc_STRVAR(Transport_set_write_buffer_limits_doc,
@@ -297,8 +237,8 @@ static PyObject *
 Transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Transport *t = (Transport *)self;
-    if (transport_parse_limits("_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
-                               &t->high_bytes, &t->low_bytes)
+    if (limits_parse(&t->limits, "_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
+                     false)
             < 0
         || transport_flush(t) < 0 || transport_maybe_pause_protocol(t, t->out.n_bytes) < 0) {
         return NULL;
@@ -625,8 +565,24 @@ Transport_get_paused(PyObject *self, void *unused)
     return PyBool_FromLong(((Transport *)self)->protocol_paused);
 }
 
+static PyObject *
+Transport_get_high_water(PyObject *self, void *Py_UNUSED(closure))
+{
+    return limits_get(&((Transport *)self)->limits, true);
+}
+
+static PyObject *
+Transport_get_low_water(PyObject *self, void *Py_UNUSED(closure))
+{
+    return limits_get(&((Transport *)self)->limits, false);
+}
+
+#define TRANSPORT_LIMITS_GETSET \
+    {"_high_water", Transport_get_high_water, NULL, NULL, NULL}, {"_low_water", Transport_get_low_water, NULL, NULL, NULL}
+
 /* What a datagram transport has as well, and a pipe's has the members. */
 #define TRANSPORT_GETSET                                                                                                     \
+    TRANSPORT_LIMITS_GETSET, \
     {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                     \
     {"_protocol_connected", Transport_get_protocol_connected, NULL, NULL, NULL},                                             \
     {"_sock", Transport_get_sock, NULL, NULL, NULL},                                                                         \
@@ -640,9 +596,7 @@ Transport_get_paused(PyObject *self, void *unused)
     {"__dictoffset__", T_PYSSIZET, offsetof(Transport, dict), READONLY, NULL},                                               \
     {"_closing", T_BOOL, offsetof(Transport, closing), READONLY, NULL},                                                      \
     {"_paused", T_BOOL, offsetof(Transport, read_paused), READONLY, NULL},                                                   \
-    {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL},                                                     \
-    {"_high_water", T_PYSSIZET, offsetof(Transport, high_bytes), READONLY, NULL},                                            \
-    {"_low_water", T_PYSSIZET, offsetof(Transport, low_bytes), READONLY, NULL}
+    {"_conn_lost", T_UINT, offsetof(Transport, n_lost), READONLY, NULL}
 
 static PyGetSetDef Transport_getset[] = {
     {"__class__", Transport_get_class, NULL, NULL, NULL},
@@ -689,6 +643,7 @@ Transport_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(t->sock);
     Py_VISIT(t->shown_sock);
     Py_VISIT(t->extra);
+    Py_VISIT(t->limits.given);
     Py_VISIT(t->empty_waiter);
     Py_VISIT(t->server);
     Py_VISIT(t->dict);
@@ -703,6 +658,7 @@ Transport_clear(PyObject *self)
     protocol_clear(&t->protocol);
     Py_CLEAR(t->context);
     Py_CLEAR(t->extra);
+    Py_CLEAR(t->limits.given);
     Py_CLEAR(t->shown_sock);
     Py_CLEAR(t->empty_waiter);
     Py_CLEAR(t->dict);

@@ -2,6 +2,7 @@
 #include "net/ops/sock_ops.h"
 
 #include "core/args.h"
+#include "core/deferred.h"
 #include "core/freelist.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -66,6 +67,19 @@ static const struct {
     [SOCK_OP_WAIT_WRITABLE] = SOCK_OP_KIND("_sock_wait_writable", NULL, WATCH_WRITE, 1, "sock"),
 #undef SOCK_OP_NAMES
 #undef SOCK_OP_KIND
+};
+
+/* asyncio's callbacks, which wait for the descriptor. */
+static const char *const sock_op_callbacks[] = {
+    [SOCK_OP_RECV] = "BaseSelectorEventLoop._sock_recv",
+    [SOCK_OP_RECV_INTO] = "BaseSelectorEventLoop._sock_recv_into",
+    [SOCK_OP_RECVFROM] = "BaseSelectorEventLoop._sock_recvfrom",
+    [SOCK_OP_RECVFROM_INTO] = "BaseSelectorEventLoop._sock_recvfrom_into",
+    [SOCK_OP_SENDALL] = "BaseSelectorEventLoop._sock_sendall",
+    [SOCK_OP_SENDTO] = "BaseSelectorEventLoop._sock_sendto",
+    [SOCK_OP_ACCEPT] = "BaseSelectorEventLoop._sock_accept",
+    [SOCK_OP_CONNECT] = "BaseSelectorEventLoop._sock_connect_cb",
+    [SOCK_OP_WAIT_WRITABLE] = "_UnixSelectorEventLoop._sock_sendfile_native_impl",
 };
 
 /* Each try_x: 1 and *result set, 0 when it would block, -1 with the exception set. */
@@ -288,6 +302,24 @@ sock_op_try(SockOp *op, PyObject **result)
 
 static int sock_op_on_ready(Loop *loop, PyObject *self, PyObject *arg);
 
+/* What the future's callbacks raised. */
+static COLD int
+sock_op_report(SockOp *op)
+{
+    PyObject *args[4] = {op->future, op->sock, op->args[0], op->args[1]};
+    Py_ssize_t n = 0;
+    while (n < 4 && args[n] != NULL) {
+        Py_INCREF(args[n++]);
+    }
+    int rc = deferred_report(op->loop, sock_op_on_ready, (PyObject *)op, NULL, sock_op_callbacks[op->kind], args, n);
+    PyObject *raised = rc < 0 ? compat_take_raised() : NULL;
+    while (n > 0) {
+        Py_DECREF(args[--n]);
+    }
+    compat_set_raised(raised);
+    return rc;
+}
+
 /* Fail a waiting operation with the raised exception.  -1: SystemExit or KeyboardInterrupt, still raised. */
 static COLD int
 sock_op_fail(SockOp *op)
@@ -298,7 +330,7 @@ sock_op_fail(SockOp *op)
     PyObject *exception = compat_take_raised();
     int rc = future_set_exception((Future *)op->future, exception);
     Py_DECREF(exception);
-    return rc < 0 ? loop_report(op->loop, "Exception in a socket operation", NULL) : 0;
+    return rc < 0 ? sock_op_report(op) : 0;
 }
 
 /* Another operation waits on this number, for a socket that no longer has it, and would never be woken. */
@@ -415,7 +447,7 @@ sock_op_on_ready(Loop *loop, PyObject *self, PyObject *arg)
     }
     rc = future_set_result((Future *)op->future, result);
     Py_DECREF(result);
-    return rc < 0 ? loop_report(loop, "Exception in a socket operation", NULL) : 0;
+    return rc < 0 ? sock_op_report(op) : 0;
 }
 
 /* No more: the watch, the data and the references go.  Keeps a raised exception. */

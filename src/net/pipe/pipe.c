@@ -2,6 +2,8 @@
 #include "net/pipe/pipe.h"
 
 #include "core/context.h"
+#include "core/deferred.h"
+#include "core/handle.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "plain/file.h"
@@ -54,7 +56,7 @@ pipe_call_eof(Loop *loop, PyObject *self, PyObject *unused)
     }
     int rc = 0;
     if (protocol_call_eof_received(loop->st, &p->base.protocol) < 0) {
-        rc = protocol_report_method(loop, p->base.protocol.object, loop->st->str.eof_received, NULL);
+        rc = handle_report_method(loop, p->base.protocol.object, "eof_received", NULL);
     }
     context_leave(loop, &p->base.context);
     return rc;
@@ -96,7 +98,7 @@ pipe_read(Pipe *p)
     Loop *loop = p->base.loop;
     char *buffer = loop_read_buffer(loop);
     if (UNLIKELY(buffer == NULL)) {
-        return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
+        return handle_report_method(loop, (PyObject *)p, "_read_ready", NULL);
     }
     ssize_t n = file_read(p->base.fd, buffer, LOOP_READ_BUFFER);
     if (UNLIKELY(n <= 0)) {
@@ -105,12 +107,12 @@ pipe_read(Pipe *p)
     loop->net->bytes_in += (size_t)n;
     PyObject *data = PyBytes_FromStringAndSize(buffer, n);
     if (UNLIKELY(data == NULL)) {
-        return protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL);
+        return handle_report_method(loop, (PyObject *)p, "_read_ready", NULL);
     }
     int rc = protocol_call_data_received(loop->st, &p->base.protocol, data);
     Py_DECREF(data);
     /* asyncio: an error of data_received is reported, and the transport goes on */
-    return rc < 0 ? protocol_report_method(loop, (PyObject *)p, loop->st->str._read_ready, NULL) : 0;
+    return rc < 0 ? handle_report_method(loop, (PyObject *)p, "_read_ready", NULL) : 0;
 }
 
 static int
@@ -232,7 +234,7 @@ pipe_write_eof(Pipe *p)
     return pipe_lose_soon(p, NULL);
 }
 
-static int pipe_lose(Pipe *p, PyObject *exception);
+static int pipe_lose(Pipe *p, PyObject *exception, bool is_scheduled);
 
 static int
 pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg)
@@ -259,7 +261,7 @@ pipe_on_writable(Loop *loop, PyObject *self, PyObject *arg)
     if (rc == 0 && p->base.closing && !p->losing && p->base.out.n == 0) {
         p->losing = true;
         transport_stop_reading(&p->base);
-        rc = pipe_lose(p, Py_None);
+        rc = pipe_lose(p, Py_None, false);
     }
     return rc;
 }
@@ -274,14 +276,14 @@ pipe_on_reader_gone(Loop *loop, PyObject *self, PyObject *arg)
     }
     loop_leave_task(loop);
     if (loop->debug && log_line(loop->st, "info", "(sO)", "%r was closed by peer", p) < 0) {
-        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
+        return handle_report_method(loop, self, "_read_ready", NULL);
     }
     if (p->base.out.n == 0) {
         return pipe_lose_soon(p, NULL);
     }
     PyObject *exception = PyObject_CallNoArgs(PyExc_BrokenPipeError);
     if (exception == NULL) {
-        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
+        return handle_report_method(loop, self, "_read_ready", NULL);
     }
     int rc = pipe_lose_soon(p, exception);
     Py_DECREF(exception);
@@ -299,7 +301,7 @@ pipe_on_hear(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
         p->base.fd >= 0 && (p->is_writer ? p->hears_reader && !p->losing : !p->base.read_paused && !p->base.closing);
     if (wants_reading && !p->base.read_watched && transport_start_reading(&p->base) < 0) {
         /* /dev/null, which cannot be polled: reported, and left open, as by asyncio */
-        return protocol_report_method(loop, self, loop->st->str._read_ready, NULL);
+        return handle_report_method(loop, self, "_read_ready", NULL);
     }
     return 0;
 }
@@ -346,8 +348,18 @@ pipe_release(Pipe *p)
     compat_set_raised(raised);
 }
 
+/* asyncio's callback that pipe_on_lose stands for */
+static const char *
+pipe_lose_name(const Pipe *p)
+{
+    return p->is_writer ? "_UnixWritePipeTransport._call_connection_lost"
+                        : "_UnixReadPipeTransport._call_connection_lost";
+}
+
+static int pipe_on_lose(Loop *loop, PyObject *self, PyObject *arg);
+
 static int
-pipe_lose(Pipe *p, PyObject *exception)
+pipe_lose(Pipe *p, PyObject *exception, bool is_scheduled)
 {
     Loop *loop = p->base.loop;
     int rc = 0;
@@ -361,7 +373,9 @@ pipe_lose(Pipe *p, PyObject *exception)
     else {
         if (p->base.protocol.object != NULL
             && protocol_call_connection_lost(loop->st, &p->base.protocol, exception) < 0) {
-            rc = protocol_report_callback(loop, &p->base.protocol, loop->st->str.connection_lost, exception);
+            rc = is_scheduled
+                     ? deferred_report(loop, pipe_on_lose, (PyObject *)p, NULL, pipe_lose_name(p), &exception, 1)
+                     : handle_report_cancelled(loop);
         }
         context_leave(loop, &p->base.context);
     }
@@ -373,7 +387,7 @@ pipe_lose(Pipe *p, PyObject *exception)
 static int
 pipe_on_lose(Loop *loop, PyObject *self, PyObject *arg)
 {
-    return pipe_lose((Pipe *)self, arg != NULL ? arg : Py_None);
+    return pipe_lose((Pipe *)self, arg != NULL ? arg : Py_None, true);
 }
 
 static int
@@ -390,9 +404,7 @@ pipe_lose_soon(Pipe *p, PyObject *exception)
         return -1; /* the finalizer closes the file */
     }
     p->losing = true;
-    return deferred_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception,
-                         p->is_writer ? "_UnixWritePipeTransport._call_connection_lost"
-                                      : "_UnixReadPipeTransport._call_connection_lost");
+    return deferred_push(p->base.loop, pipe_on_lose, (PyObject *)p, exception, pipe_lose_name(p));
 }
 
 /* ---- birth */
@@ -460,8 +472,7 @@ pipe_open(Loop *loop, PyObject *file, PyObject *protocol, PyObject *waiter, PyOb
     p->base.ops = is_writer ? &write_ops : &read_ops;
     p->is_writer = is_writer;
     p->base.fd = -1;
-    p->base.high_bytes = TRANSPORT_HIGH_DEFAULT;
-    p->base.low_bytes = TRANSPORT_HIGH_DEFAULT / 4;
+    limits_init(&p->base.limits, TRANSPORT_HIGH_DEFAULT);
     outq_init(&p->base.out);
     if (pipe_init(p, file, protocol, extra) < 0 || pipe_start_soon(p, waiter) < 0) {
         Py_DECREF(p);

@@ -108,8 +108,8 @@ static PyObject *
 Pipe_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     Pipe *p = (Pipe *)self;
-    if (transport_parse_limits("_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
-                               &p->base.high_bytes, &p->base.low_bytes)
+    if (limits_parse(&p->base.limits, "_FlowControlMixin.set_write_buffer_limits", args, kwargs, TRANSPORT_HIGH_DEFAULT,
+                     false)
             < 0
         || transport_maybe_pause_protocol(&p->base, p->base.out.n_bytes) < 0) {
         return NULL;
@@ -246,6 +246,7 @@ Pipe_get_extra(PyObject *self, void *unused)
     {"_pipe", Pipe_get_file, Pipe_set_file, NULL, NULL},                                                                          \
     {"_protocol", Transport_get_protocol_attr, Transport_set_protocol_attr, NULL, NULL},                                               \
     {"_protocol_paused", Transport_get_paused, NULL, NULL, NULL},                                                            \
+    TRANSPORT_LIMITS_GETSET,                                                                                                 \
     {"_extra", Pipe_get_extra, Transport_set_extra_attr, NULL, NULL}
 
 static PyGetSetDef ReadPipe_getset[] = {

@@ -2,6 +2,7 @@
 #include "net/pipe/process.h"
 
 #include "core/context.h"
+#include "core/deferred.h"
 #include "core/watch.h"
 #include "plain/sock.h"
 
@@ -92,7 +93,7 @@ process_on_exit(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     }
     PyObject *done = code == NULL ? NULL : PyObject_CallOneArg(callback, code);
     if (done == NULL) {
-        rc = loop_report(loop, "Exception while reaping a child process", "process", popen, NULL);
+        rc = deferred_report(loop, process_on_exit, self, NULL, "_PidfdChildWatcher._do_wait", NULL, 0);
     }
     Py_XDECREF(done);
     Py_XDECREF(code);

@@ -3,10 +3,22 @@
 #include "net/tls/tls.h"
 
 #include "core/context.h"
+#include "core/deferred.h"
+#include "core/handle.h"
 #include "core/log.h"
 #include "net/conn/sock_transport.h"
 #include "net/tls/tls_direct.h"
 #include "net/tls/tls_portable.h"
+
+/* asyncio's callbacks that entries stand for */
+#define TLS_RESUME_NAME "SSLProtocol._resume_reading.<locals>.resume"
+#if COMPAT_TLS_NAMES_CALLBACKS
+#  define TLS_HANDSHAKE_TIMEOUT_NAME "SSLProtocol._check_handshake_timeout"
+#  define TLS_SHUTDOWN_TIMEOUT_NAME "SSLProtocol._check_shutdown_timeout"
+#else
+#  define TLS_HANDSHAKE_TIMEOUT_NAME "SSLProtocol._start_handshake.<locals>.<lambda>"
+#  define TLS_SHUTDOWN_TIMEOUT_NAME "SSLProtocol._start_shutdown.<locals>.<lambda>"
+#endif
 
 /* ---- the ssl module */
 
@@ -203,6 +215,7 @@ static COLD int
 tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
 {
     TLSProtocol *p = (TLSProtocol *)self;
+    const char *name = p->state == TLS_HANDSHAKE ? TLS_HANDSHAKE_TIMEOUT_NAME : TLS_SHUTDOWN_TIMEOUT_NAME;
     int rc = 0;
     loop_leave_task(loop);
     switch ((enum tls_state)p->state) {
@@ -219,7 +232,7 @@ tls_on_timer(Loop *loop, PyObject *self, PyObject *arg)
     case TLS_WRAPPED:
         break;
     }
-    return rc < 0 ? loop_report(loop, "Exception in callback of a TLS timeout", "protocol", p, NULL) : 0;
+    return rc < 0 ? deferred_report(loop, tls_on_timer, self, arg, name, NULL, 0) : 0;
 }
 
 /* ---- handshake */
@@ -370,7 +383,7 @@ tls_run_close_below(Loop *loop, PyObject *self, PyObject *arg)
     loop_leave_task(loop);
     PyObject *done = PyObject_CallMethodNoArgs(arg, loop->st->str.close);
     Py_XDECREF(done);
-    return done == NULL ? loop_report(loop, "Exception in callback of a TLS shutdown", "transport", arg, NULL) : 0;
+    return done == NULL ? handle_report_method(loop, arg, "close", NULL) : 0;
 }
 
 /* Both sides have said goodbye.  Closing the transport below may take long when the peer does not read: the timer goes
@@ -638,7 +651,7 @@ tls_run_lost(Loop *loop, PyObject *self, PyObject *arg)
     int rc = 0;
     bool entered = tls_enter(p);
     if (protocol_call_connection_lost(loop->st, &app, PyTuple_GET_ITEM(arg, 1)) < 0) {
-        rc = protocol_report_callback(loop, &app, loop->st->str.connection_lost, PyTuple_GET_ITEM(arg, 1));
+        rc = handle_report_method(loop, app.object, "connection_lost", PyTuple_GET_ITEM(arg, 1));
     }
     if (entered) {
         tls_leave(p);
@@ -664,6 +677,7 @@ tls_on_lost(TLSProtocol *p, PyObject *exception)
 {
     int rc = 0;
     outq_clear(&p->backlog);
+    p->n_held = p->n_held_sealed = 0;
     p->n_lost++;
     if (p->app_transport != NULL) {
         p->app_transport->closed = true;
@@ -702,18 +716,18 @@ tls_on_lost(TLSProtocol *p, PyObject *exception)
 static int
 tls_control_reading(TLSProtocol *p)
 {
-    if (LIKELY(p->engine.exhausted && !p->below_reading_paused && p->read_high_bytes > 0)) {
+    if (LIKELY(p->engine.exhausted && !p->below_reading_paused && p->read_limits.high_bytes > 0)) {
         return 0;
     }
     Py_ssize_t n_fed = p->engine.ops->n_fed(&p->engine);
     if (n_fed < 0) {
         return -1;
     }
-    if (!p->below_reading_paused && n_fed > 0 && (size_t)n_fed >= p->read_high_bytes) {
+    if (!p->below_reading_paused && n_fed > 0 && (size_t)n_fed >= p->read_limits.high_bytes) {
         p->below_reading_paused = true;
         return tls_call_below(p, "pause_reading", NULL);
     }
-    if (p->below_reading_paused && (size_t)n_fed <= p->read_low_bytes) {
+    if (p->below_reading_paused && (size_t)n_fed <= p->read_limits.low_bytes) {
         p->below_reading_paused = false;
         return tls_call_below(p, "resume_reading", NULL);
     }
@@ -731,8 +745,7 @@ tls_run_resume(Loop *loop, PyObject *self, PyObject *arg)
     bool entered = tls_enter(p);
     int rc = tls_go_on(p);
     if (rc < 0) {
-        rc = loop_report(loop, "Exception in callback SSLProtocol._resume_reading.<locals>.resume()", "protocol", p,
-                         NULL);
+        rc = deferred_report(loop, tls_run_resume, self, NULL, TLS_RESUME_NAME, NULL, 0);
     }
     if (entered) {
         tls_leave(p);
@@ -747,8 +760,7 @@ tls_resume_reading(TLSProtocol *p)
         return 0;
     }
     if (loop_check_closed(p->loop) < 0
-        || deferred_push(p->loop, tls_run_resume, (PyObject *)p, NULL, "SSLProtocol._resume_reading.<locals>.resume")
-               < 0) {
+        || deferred_push(p->loop, tls_run_resume, (PyObject *)p, NULL, TLS_RESUME_NAME) < 0) {
         return -1;
     }
     p->reading_paused = false;

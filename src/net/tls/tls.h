@@ -62,6 +62,12 @@ enum tls_app { TLS_APP_INIT, TLS_APP_MADE, TLS_APP_EOF, TLS_APP_LOST };
 
 struct TLSTransport;
 
+/* What a record adds to its plaintext; block: the plaintext fills whole blocks, with one byte at least added. 0: a
+ * stream of bytes.  n_added is 0 until it is known. */
+struct tls_sealing {
+    uint8_t n_added, block;
+};
+
 typedef struct TLSProtocol {
     PyObject_HEAD
     Loop *loop;
@@ -78,10 +84,12 @@ typedef struct TLSProtocol {
     /* the last bytes of the backlog, written while below_full; on asyncio they would still be with the TLS layer
      * (tls_write_settle) */
     size_t n_held;
+    size_t n_held_sealed; /* the same, as the records that asyncio would have made of them; see tls_write_n_above */
+    struct tls_sealing sealing;
     struct timer timer;
     double handshake_start; /* debug mode */
     double linger_end;      /* when waiting for the peer's close_notify ends at the latest, while TLS_LINGER_ON */
-    size_t high_bytes, low_bytes, read_high_bytes, read_low_bytes;
+    struct limits limits, read_limits;
     uint32_t n_lost; /* writes after the end, and connection_lost */
     uint8_t state, app_state;
     uint8_t n_busy; /* calls of the engine going on: it is not closed inside of one */
@@ -142,7 +150,9 @@ static int tls_write_flush(TLSProtocol *p) MUST_CHECK; /* as much as the transpo
 static int tls_write_control(TLSProtocol *p, bool limits_are_new) MUST_CHECK;
 /* The handshake has failed: tell the peer why, if that can be done at once (asyncio hangs up without a word). */
 static void tls_write_alert(TLSProtocol *p);
-static size_t tls_write_n_bytes(TLSProtocol *p);
+/* What asyncio's get_write_buffer_size() counts, and compares with the water marks: the ciphertext that the transport
+ * below would not have been given yet. */
+static size_t tls_write_n_above(TLSProtocol *p);
 /* Does the transport below ask for ciphertext by itself? */
 static inline bool tls_is_pulled(const TLSProtocol *p);
 

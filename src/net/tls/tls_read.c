@@ -1,7 +1,16 @@
 /* net/tls/tls_read.c -- from ciphertext to the user's protocol. */
 #include "net/tls/tls.h"
 
+#include "core/deferred.h"
+
 #include <string.h>
+
+/* asyncio's callback that tls_run_read_on stands for */
+#if COMPAT_TLS_NAMES_CALLBACKS
+#  define TLS_READ_ON_NAME "SSLProtocol._do_read"
+#else
+#  define TLS_READ_ON_NAME "SSLProtocol._do_read__buffered.<locals>.<lambda>"
+#endif
 
 static inline Py_ssize_t
 tls_read_some(TLSProtocol *p, char *buffer, size_t n_bytes)
@@ -148,7 +157,7 @@ tls_run_read_on(Loop *loop, PyObject *self, PyObject *arg)
     bool entered = tls_enter(p);
     int rc = tls_go_on(p);
     if (rc < 0) {
-        rc = loop_report(loop, "Exception in callback SSLProtocol._do_read()", "protocol", p, NULL);
+        rc = deferred_report(loop, tls_run_read_on, self, NULL, TLS_READ_ON_NAME, NULL, 0);
     }
     if (entered) {
         tls_leave(p);
@@ -165,7 +174,7 @@ tls_read_on_soon(TLSProtocol *p)
         return 0;
     }
     if (loop_check_closed(p->loop) < 0
-        || deferred_push(p->loop, tls_run_read_on, (PyObject *)p, NULL, "SSLProtocol._do_read") < 0) {
+        || deferred_push(p->loop, tls_run_read_on, (PyObject *)p, NULL, TLS_READ_ON_NAME) < 0) {
         return -1;
     }
     p->reads_on = true;

@@ -91,14 +91,14 @@ TLSTransport_get_write_buffer_size(PyObject *self, PyObject *unused)
     if (tls_is_pulled(p) && transport_flush(p->raw) < 0) {
         return NULL;
     }
-    return PyLong_FromSize_t(tls_write_n_bytes(p));
+    return PyLong_FromSize_t(tls_write_n_above(p));
 }
 
 static PyObject *
 TLSTransport_get_write_buffer_limits(PyObject *self, PyObject *unused)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    return Py_BuildValue("(nn)", (Py_ssize_t)p->low_bytes, (Py_ssize_t)p->high_bytes);
+    return limits_as_tuple(&p->limits);
 }
 
 PyDoc_STRVAR(TLSTransport_set_write_buffer_limits_doc,
@@ -111,8 +111,8 @@ static PyObject *
 TLSTransport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (transport_parse_limits("_SSLProtocolTransport.set_write_buffer_limits", args, kwargs, TLS_WRITE_HIGH_DEFAULT,
-                               &p->high_bytes, &p->low_bytes)
+    if (limits_parse(&p->limits, "_SSLProtocolTransport.set_write_buffer_limits", args, kwargs, TLS_WRITE_HIGH_DEFAULT,
+                     true)
             < 0
         || (tls_is_pulled(p) && transport_flush(p->raw) < 0) || tls_write_control(p, true) < 0) {
         return NULL;
@@ -130,8 +130,8 @@ static PyObject *
 TLSTransport_set_read_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    if (transport_parse_limits("_SSLProtocolTransport.set_read_buffer_limits", args, kwargs, TLS_READ_HIGH_DEFAULT,
-                               &p->read_high_bytes, &p->read_low_bytes)
+    if (limits_parse(&p->read_limits, "_SSLProtocolTransport.set_read_buffer_limits", args, kwargs,
+                     TLS_READ_HIGH_DEFAULT, true)
             < 0
         || tls_control_reading(p) < 0) {
         return NULL;
@@ -143,7 +143,7 @@ static PyObject *
 TLSTransport_get_read_buffer_limits(PyObject *self, PyObject *unused)
 {
     TLSProtocol *p = ((TLSTransport *)self)->tls;
-    return Py_BuildValue("(nn)", (Py_ssize_t)p->read_low_bytes, (Py_ssize_t)p->read_high_bytes);
+    return limits_as_tuple(&p->read_limits);
 }
 
 static PyObject *

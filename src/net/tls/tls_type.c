@@ -125,10 +125,8 @@ TLSProtocol_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     p->server_side = server_side;
     p->has_spoken = server_side;
     p->app_state = call_connection_made ? TLS_APP_INIT : TLS_APP_MADE;
-    p->high_bytes = TLS_WRITE_HIGH_DEFAULT;
-    p->low_bytes = TLS_WRITE_HIGH_DEFAULT / 4;
-    p->read_high_bytes = TLS_READ_HIGH_DEFAULT;
-    p->read_low_bytes = TLS_READ_HIGH_DEFAULT / 4;
+    limits_init(&p->limits, TLS_WRITE_HIGH_DEFAULT);
+    limits_init(&p->read_limits, TLS_READ_HIGH_DEFAULT);
     if (tls_init(p, app, sslcontext, server_hostname, handshake_timeout, shutdown_timeout) < 0) {
         if (p->app_transport != NULL) {
             p->app_transport->closed = true;
@@ -303,6 +301,8 @@ TLSProtocol_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(p->extra);
     Py_VISIT(p->waiter);
     Py_VISIT(p->engine.object);
+    Py_VISIT(p->limits.given);
+    Py_VISIT(p->read_limits.given);
     Py_VISIT(p->engine.native);
     Py_VISIT(p->dict);
     return 0;
@@ -314,6 +314,8 @@ TLSProtocol_clear(PyObject *self)
 {
     TLSProtocol *p = (TLSProtocol *)self;
     protocol_clear(&p->app);
+    Py_CLEAR(p->limits.given);
+    Py_CLEAR(p->read_limits.given);
     Py_CLEAR(p->app_transport);
     Py_CLEAR(p->transport);
     Py_CLEAR(p->raw);

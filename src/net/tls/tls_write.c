@@ -11,16 +11,76 @@ tls_is_pulled(const TLSProtocol *p)
 
 /* ---- flow control */
 
-static size_t
-tls_write_n_bytes(TLSProtocol *p)
+/* How long the records of this connection are, by the name of its cipher. Where a block cipher is used, so is
+ * encrypt-then-MAC, unless the peer is very old. */
+static struct tls_sealing
+tls_write_sealing_of(const char *cipher, const char *version)
 {
-    const char *ignored;
-    Py_ssize_t n_output = p->engine.ops->output(&p->engine, &ignored);
-    if (n_output < 0) {
-        PyErr_Clear();
-        n_output = 0;
+    enum { HEADER = 5, TAG = 16, SHORT_TAG = 8, KIND = 1, NONCE = 8, BLOCK = 16 };
+    size_t length = strlen(cipher);
+    bool is_short = strstr(cipher, "CCM8") != NULL || strstr(cipher, "CCM_8") != NULL;
+    uint8_t tag = is_short ? SHORT_TAG : TAG;
+    if (strcmp(version, "TLSv1.3") == 0) {
+        return (struct tls_sealing){HEADER + KIND + tag, 0};
     }
-    return p->backlog.n_bytes + (size_t)n_output + (tls_is_pulled(p) ? p->raw->out.n_bytes : 0);
+    if (strstr(cipher, "GCM") != NULL || strstr(cipher, "CCM") != NULL) {
+        return (struct tls_sealing){HEADER + NONCE + tag, 0};
+    }
+    if (strstr(cipher, "CHACHA20") != NULL) {
+        return (struct tls_sealing){HEADER + TAG, 0};
+    }
+    uint8_t mac = length >= 6 && strcmp(cipher + length - 6, "SHA384") == 0   ? 48
+                  : length >= 6 && strcmp(cipher + length - 6, "SHA256") == 0 ? 32
+                                                                              : 20;
+    return (struct tls_sealing){HEADER + BLOCK + mac, BLOCK};
+}
+
+/* Asks the SSLObject, once. */
+static COLD void
+tls_write_learn_sealing(TLSProtocol *p)
+{
+    PyObject *raised = compat_take_raised();
+    PyObject *object = Py_XNewRef(p->engine.object);
+    PyObject *answer = object == NULL ? NULL : PyObject_CallMethod(object, "cipher", NULL);
+    const char *cipher, *version;
+    int bits;
+    if (answer != NULL && PyTuple_Check(answer) && PyArg_ParseTuple(answer, "ssi", &cipher, &version, &bits)) {
+        p->sealing = tls_write_sealing_of(cipher, version);
+    }
+    PyErr_Clear(); /* of a connection that is over: then nothing is added */
+    Py_XDECREF(answer);
+    Py_XDECREF(object);
+    compat_set_raised(raised);
+}
+
+/* The length of the records that hold n_bytes of plaintext, written at once. */
+static size_t
+tls_write_sealed(TLSProtocol *p, size_t n_bytes)
+{
+    if (p->sealing.n_added == 0 && p->state != TLS_HANDSHAKE) {
+        tls_write_learn_sealing(p);
+    }
+    const struct tls_sealing s = p->sealing;
+    size_t n_full = n_bytes / TLS_RECORD_MAX, last = n_bytes % TLS_RECORD_MAX;
+    if (s.block == 0) {
+        return n_bytes + (n_full + (last > 0)) * s.n_added;
+    }
+    size_t full = (TLS_RECORD_MAX / s.block + 1) * s.block + s.n_added;
+    return n_full * full + (last == 0 ? 0 : (last / s.block + 1) * s.block + s.n_added);
+}
+
+/* A piece of the backlog that asyncio's TLS layer would keep, sealed. */
+static COLD void
+tls_write_hold(TLSProtocol *p, size_t n_bytes)
+{
+    p->n_held += n_bytes;
+    p->n_held_sealed += tls_write_sealed(p, n_bytes);
+}
+
+static inline void
+tls_write_hold_nothing(TLSProtocol *p)
+{
+    p->n_held = p->n_held_sealed = 0;
 }
 
 static COLD int
@@ -50,36 +110,41 @@ tls_write_settle(TLSProtocol *p)
     const Transport *raw = p->raw;
     size_t n_all = raw->out.n_bytes + p->backlog.n_bytes;
     /* a part of what was held has gone: it had room */
-    bool has_room = p->n_held > p->backlog.n_bytes || n_all - p->n_held <= raw->low_bytes;
+    bool has_room = p->n_held > p->backlog.n_bytes || n_all - p->n_held <= raw->limits.low_bytes;
     if (!p->below_full || has_room) {
-        p->n_held = 0;
-        p->below_full = n_all > raw->high_bytes;
+        tls_write_hold_nothing(p);
+        p->below_full = n_all > raw->limits.high_bytes;
     }
 }
 
-/* What the user's water marks are compared with. */
 static size_t
 tls_write_n_above(TLSProtocol *p)
 {
-    if (!tls_is_pulled(p)) {
-        return tls_write_n_bytes(p);
+    const char *ignored;
+    if (tls_is_pulled(p)) {
+        tls_write_settle(p);
+        return p->n_held_sealed;
     }
-    tls_write_settle(p);
-    return p->n_held;
+    Py_ssize_t n_output = p->engine.ops->output(&p->engine, &ignored);
+    if (n_output < 0) {
+        PyErr_Clear();
+        n_output = 0;
+    }
+    return (size_t)n_output + p->n_held_sealed;
 }
 
 static int
 tls_write_control(TLSProtocol *p, bool limits_are_new)
 {
-    if (LIKELY(!p->writing_paused && p->backlog.n_bytes == 0 && p->high_bytes >= TLS_WRITE_CHUNK * 2)) {
+    if (LIKELY(!p->writing_paused && p->backlog.n_bytes == 0 && p->limits.high_bytes >= TLS_WRITE_CHUNK * 2)) {
         return 0; /* what the transport below holds is less than that */
     }
     size_t n_bytes = tls_write_n_above(p);
-    if (!p->writing_paused && n_bytes >= p->high_bytes && (n_bytes > 0 || limits_are_new)) {
+    if (!p->writing_paused && n_bytes >= p->limits.high_bytes && (n_bytes > 0 || limits_are_new)) {
         p->writing_paused = true;
         return tls_write_call_flow(p, protocol_call_pause_writing, "protocol.pause_writing() failed");
     }
-    if (p->writing_paused && n_bytes <= p->low_bytes) {
+    if (p->writing_paused && n_bytes <= p->limits.low_bytes) {
         p->writing_paused = false;
         return tls_write_call_flow(p, protocol_call_resume_writing, "protocol.resume_writing() failed");
     }
@@ -177,7 +242,8 @@ static inline bool
 tls_write_has_more(TLSProtocol *p, bool can_encrypt)
 {
     const char *ignored;
-    if (tls_write_is_blocked(p)) {
+    /* any other transport is given all there is at once, as asyncio gives it, even if it wants a pause meanwhile */
+    if (tls_is_pulled(p) ? tls_write_is_blocked(p) : p->transport == NULL) {
         return false;
     }
     if (can_encrypt && p->backlog.n > 0 && (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING)) {
@@ -212,6 +278,9 @@ tls_write_flush(TLSProtocol *p)
     p->engine.ops->stop_writing(&p->engine, &loop->net->tls_output);
     p->writing = false;
     p->n_busy--;
+    if (p->backlog.n == 0 && !tls_is_pulled(p)) {
+        tls_write_hold_nothing(p);
+    }
     if (UNLIKELY(rc == TLS_ERROR)) {
         return tls_fail(p, "Fatal error on SSL protocol");
     }
@@ -248,19 +317,33 @@ tls_write_count_lost(TLSProtocol *p)
 static int
 tls_write(TLSProtocol *p, PyObject *data)
 {
+    PyObject *piece;
     if (LIKELY(PyBytes_CheckExact(data))) {
-        p->n_held += UNLIKELY(p->below_full) ? (size_t)PyBytes_GET_SIZE(data) : 0;
-        return PyBytes_GET_SIZE(data) == 0 ? 0 : outq_push(&p->backlog, Py_NewRef(data));
+        piece = Py_NewRef(data);
     }
-    Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+    else {
+        Py_buffer view;
+        if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+            return -1;
+        }
+        piece = PyBytes_FromStringAndSize(view.buf, view.len);
+        PyBuffer_Release(&view);
+        if (piece == NULL) {
+            return -1;
+        }
+    }
+    size_t n_bytes = (size_t)PyBytes_GET_SIZE(piece);
+    if (UNLIKELY(n_bytes == 0)) {
+        Py_DECREF(piece);
+        return 0;
+    }
+    if (outq_push(&p->backlog, piece) < 0) {
         return -1;
     }
-    PyObject *copy = view.len == 0 ? NULL : PyBytes_FromStringAndSize(view.buf, view.len);
-    int rc = view.len == 0 ? 0 : copy == NULL ? -1 : outq_push(&p->backlog, copy);
-    p->n_held += rc == 0 && p->below_full ? (size_t)view.len : 0;
-    PyBuffer_Release(&view);
-    return rc;
+    if (UNLIKELY(p->below_full) || UNLIKELY(!tls_is_pulled(p))) {
+        tls_write_hold(p, n_bytes);
+    }
+    return 0;
 }
 
 static int
@@ -273,7 +356,7 @@ tls_write_soon(TLSProtocol *p)
     if ((raw->write_watched && raw->out.n > 0) || raw->n_lost > 0 || p->below_writing_paused || p->writing) {
         return tls_write_control(p, false); /* the transport below will ask */
     }
-    size_t limit = p->high_bytes < TRANSPORT_GATHER_MAX ? p->high_bytes : TRANSPORT_GATHER_MAX;
+    size_t limit = p->limits.high_bytes < TRANSPORT_GATHER_MAX ? p->limits.high_bytes : TRANSPORT_GATHER_MAX;
     bool is_first = !p->has_spoken && p->state == TLS_WRAPPED && p->backlog.n > 0;
     if (LIKELY(p->backlog.n_bytes <= limit && transport_gathers(raw) && !is_first)) {
         transport_list_flush(raw);

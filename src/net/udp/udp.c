@@ -3,6 +3,7 @@
 
 #include "core/ask.h"
 #include "core/context.h"
+#include "core/handle.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "net/conn/fdtable.h"
@@ -226,14 +227,14 @@ udp_read(DatagramTransport *u, bool is_owner, int n_left)
         }
         if (UNLIKELY(rc < 0)) {
             return udp_on_error(u, "Fatal read error on datagram transport") < 0
-                       ? protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL)
+                       ? handle_report_method(t->loop, (PyObject *)u, "_read_ready", NULL)
                        : 0;
         }
         rc = t->protocol.object == NULL ? 0 : protocol_call_datagram_received(t->loop->st, &t->protocol, data, sender);
         Py_DECREF(data);
         Py_DECREF(sender);
         if (UNLIKELY(rc < 0)) {
-            return protocol_report_method(t->loop, (PyObject *)u, t->loop->st->str._read_ready, NULL);
+            return handle_report_method(t->loop, (PyObject *)u, "_read_ready", NULL);
         }
         if (--n_left == 0 || is_last || !udp_may_read_on(u)) {
             return 0;
@@ -502,7 +503,7 @@ udp_drain(DatagramTransport *u)
         Py_DECREF(d.address);
         if (rc < 0) {
             return udp_on_error(u, "Fatal write error on datagram transport") < 0
-                       ? protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._sendto_ready, NULL)
+                       ? handle_report_method(u->base.loop, (PyObject *)u, "_sendto_ready", NULL)
                        : 0;
         }
     }
@@ -534,7 +535,7 @@ udp_on_writable(Loop *loop, PyObject *self, PyObject *arg)
     transport_stop_writing_watch(&u->base);
     if (u->base.closing) {
         u->base.n_lost++;
-        return transport_lose(&u->base, Py_None);
+        return transport_lose(&u->base, Py_None, false);
     }
     return 0;
 }
@@ -632,7 +633,8 @@ udp_look_at_socket(DatagramTransport *u)
 static Transport *
 udp_open(Loop *loop, int fd, PyObject *sock, PyObject *protocol, PyObject *address, PyObject *context, PyObject *waiter)
 {
-    static const struct transport_ops ops = {udp_on_readable, udp_on_writable, "socket.send() raised exception."};
+    static const struct transport_ops ops = {udp_on_readable, udp_on_writable, "socket.send() raised exception.",
+                                             "_SelectorTransport._call_connection_lost"};
     int has_address = protocol_check(loop->st, protocol) < 0 ? -1 : PyObject_IsTrue(address);
     if (has_address < 0) {
         Py_XDECREF(context);

@@ -2,6 +2,7 @@
  * be. */
 #include "net/udp/udp_batch.h"
 
+#include "core/handle.h"
 #include "core/raise.h"
 #include "core/watch.h"
 #include "plain/clock.h"
@@ -408,7 +409,7 @@ udp_batch_flush(DatagramTransport *u)
         if (errors[i] < 0) {
             raise_errno(errors[i]);
             if (udp_on_error(u, "Fatal write error on datagram transport") < 0) {
-                rc = protocol_report_method(u->base.loop, (PyObject *)u, u->base.loop->st->str._read_ready, NULL);
+                rc = handle_report_method(u->base.loop, (PyObject *)u, "_read_ready", NULL);
             }
         }
     }

@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/deferred.h"
 #include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/future/ensure.h"
@@ -107,10 +108,18 @@ chain_copy_in(Chain *c, struct state *st)
 static int
 chain_in_ready(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
 {
+    Chain *c = (Chain *)self;
     loop_leave_task(loop);
-    return LIKELY(chain_copy_in((Chain *)self, loop->st) == 0)
-               ? 0
-               : loop_report(loop, "Exception in callback _chain_future.<locals>._set_state()", NULL);
+    PyObject *ends[] = {Py_XNewRef((PyObject *)c->future), Py_XNewRef(c->concurrent)};
+    int rc = chain_copy_in(c, loop->st);
+    if (UNLIKELY(rc < 0)) {
+        rc = deferred_report(loop, chain_in_ready, self, NULL, "_chain_future.<locals>._set_state", ends, 2);
+    }
+    PyObject *raised = rc < 0 ? compat_take_raised() : NULL;
+    Py_XDECREF(ends[0]);
+    Py_XDECREF(ends[1]);
+    compat_set_raised(raised);
+    return rc;
 }
 
 static int

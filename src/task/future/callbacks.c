@@ -1,6 +1,7 @@
 /* task/future/callbacks.c -- who is told when a future is done: kept in order, scheduled in order. See future.h. */
 #include "core/context.h"
 #include "core/handle.h"
+#include "core/named.h"
 #include "task/future/future.h"
 
 enum { CALLBACKS_FIRST_CAPACITY = 4 };
@@ -8,12 +9,16 @@ enum { CALLBACKS_FIRST_CAPACITY = 4 };
 static PyObject *
 callback_callable(PyObject *target, const struct watcher_kind *kind)
 {
-    return PyCFunction_New((PyMethodDef *)&kind->callable, target); /* nobody writes to it */
+    return kind->qualname != NULL ? named_new(state_of(target), &kind->callable, target, kind->qualname)
+                                  : PyCFunction_New((PyMethodDef *)&kind->callable, target); /* nobody writes to it */
 }
 
 static bool
 callback_is_callable_of(PyObject *callable, PyObject *target, const struct watcher_kind *kind)
 {
+    if (kind->qualname != NULL) {
+        return named_is(state_of(target), callable, &kind->callable, target);
+    }
     return PyCFunction_CheckExact(callable) && ((PyCFunctionObject *)callable)->m_ml == &kind->callable
            && PyCFunction_GET_SELF(callable) == target;
 }

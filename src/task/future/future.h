@@ -37,6 +37,7 @@ struct watcher_kind {
     /* what asyncio would have in the watcher's place, for other futures and for those who look */
     PyMethodDef callable;
     size_t context_at; /* offset of the context slot it runs in; 0: it has none */
+    const char *qualname; /* what asyncio calls the callable; NULL: by the watcher's type, a built-in method */
 };
 /* No object and no kind lies at an odd address. */
 #define WATCHER_MARK(kind) ((PyObject *)((uintptr_t)(kind) + 1))

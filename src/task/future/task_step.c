@@ -368,17 +368,15 @@ task_step(Task *t, struct state *st, PyObject *exception)
 static COLD int
 task_report(Loop *loop, Task *t)
 {
-    PyObject *raised = compat_take_raised();
+    PyObject *raised = compat_take_raised(), *context = Py_XNewRef(t->context);
     PyObject *callable = PyCFunction_New(&task_step_def, (PyObject *)t);
-    PyObject *handle = callable == NULL ? NULL : handle_new(loop, callable, NULL, 0, t->context);
-    Py_XDECREF(callable);
-    if (handle == NULL) {
-        Py_DECREF(raised);
-        return -1;
-    }
+    PyErr_Clear();
     compat_set_raised(raised);
-    int rc = loop_report(loop, "Exception in callback Task.task_step()", "handle", handle, NULL);
-    Py_DECREF(handle);
+    int rc = handle_report_call(loop, callable, NULL, 0, context);
+    raised = rc < 0 ? compat_take_raised() : NULL;
+    Py_XDECREF(callable);
+    Py_XDECREF(context);
+    compat_set_raised(raised);
     return rc;
 }
 
@@ -536,8 +534,11 @@ task_itself_borrowed(PyObject *task)
     return task;
 }
 
-static const struct watcher_kind task_kind = {
-    task_wakeup, task_itself_borrowed, {"task_wakeup", task_wakeup_called, METH_O, NULL}, offsetof(Task, context)};
+static const struct watcher_kind task_kind = {task_wakeup,
+                                              task_itself_borrowed,
+                                              {"task_wakeup", task_wakeup_called, METH_O, NULL},
+                                              offsetof(Task, context),
+                                              NULL};
 
 /* The first step, now. The task becomes the current one for it, in its own context. */
 static int

@@ -4,11 +4,23 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/ask.h"
+#include "core/deferred.h"
 #include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/coro/coro.h"
 #include "task/coro/coro_function.h"
 #include "task/future/task.h"
+
+/* What asyncio calls its callbacks. */
+#if COMPAT_AS_COMPLETED_ASYNC
+#  define AS_COMPLETED_CHILD "_handle_completion"
+#  define AS_COMPLETED_CHILD_NAME "_AsCompletedIterator._handle_completion"
+#  define AS_COMPLETED_DUE_NAME "_AsCompletedIterator._handle_timeout"
+#else
+#  define AS_COMPLETED_CHILD "_on_completion"
+#  define AS_COMPLETED_CHILD_NAME "as_completed.<locals>._on_completion"
+#  define AS_COMPLETED_DUE_NAME "as_completed.<locals>._on_timeout"
+#endif
 
 /* ---- the queue of what is done */
 
@@ -71,7 +83,7 @@ as_completed_child_ready(Loop *loop, PyObject *self, PyObject *child)
     if (LIKELY(as_completed_child_done((AsCompleted *)self, loop->st, child) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback _AsCompletedIterator._handle_completion()", NULL);
+    return deferred_report(loop, as_completed_child_ready, self, child, AS_COMPLETED_CHILD_NAME, &child, 1);
 }
 
 static PyObject *
@@ -89,8 +101,9 @@ as_completed_task_borrowed(PyObject *self)
 
 static const struct watcher_kind as_completed_kind = {as_completed_child_ready,
                                                       as_completed_task_borrowed,
-                                                      {"_handle_completion", as_completed_child_called, METH_O, NULL},
-                                                      0};
+                                                      {AS_COMPLETED_CHILD, as_completed_child_called, METH_O, NULL},
+                                                      0,
+                                                      AS_COMPLETED_CHILD_NAME};
 
 static int
 as_completed_time_is_up(AsCompleted *a, struct state *st)
@@ -118,7 +131,7 @@ as_completed_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (a->todo == NULL || as_completed_time_is_up(a, loop->st) == 0) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback _AsCompletedIterator._handle_timeout()", NULL);
+    return deferred_report(loop, as_completed_on_due, self, NULL, AS_COMPLETED_DUE_NAME, NULL, 0);
 }
 
 static PyObject *

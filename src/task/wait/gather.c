@@ -3,10 +3,13 @@
 
 #include "core/aiobridge.h"
 #include "core/ask.h"
+#include "core/deferred.h"
 #include "core/freelist.h"
 #include "core/guard.h"
 #include "task/wait/child.h"
 #include "task/future/task.h"
+
+#define GATHER_CHILD_NAME "gather.<locals>._done_callback"
 
 /* ---- a child is done */
 
@@ -129,7 +132,7 @@ gather_child_ready(Loop *loop, PyObject *self, PyObject *child)
     if (LIKELY(gather_child_done(g, loop->st, child) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback gather.<locals>._done_callback()", NULL);
+    return deferred_report(loop, gather_child_ready, self, child, GATHER_CHILD_NAME, &child, 1);
 }
 
 static PyObject *
@@ -146,8 +149,11 @@ gather_waiter_borrowed(PyObject *self)
     return g->future.state == FUTURE_PENDING ? g->waiter : NULL;
 }
 
-static const struct watcher_kind gather_kind = {
-    gather_child_ready, gather_waiter_borrowed, {"_done_callback", gather_child_called, METH_O, NULL}, 0};
+static const struct watcher_kind gather_kind = {gather_child_ready,
+                                                gather_waiter_borrowed,
+                                                {"_done_callback", gather_child_called, METH_O, NULL},
+                                                0,
+                                                GATHER_CHILD_NAME};
 
 /* ---- cancelling the whole */
 

@@ -2,10 +2,15 @@
 #include "task/wait/shield.h"
 
 #include "core/args.h"
+#include "core/deferred.h"
 #include "core/freelist.h"
 #include "core/guard.h"
+#include "core/named.h"
 #include "task/wait/child.h"
 #include "task/future/task.h"
+
+#define SHIELD_INNER_NAME "shield.<locals>._inner_done_callback"
+#define SHIELD_OUTER_NAME "shield.<locals>._outer_done_callback"
 
 /* ---- inner is done */
 
@@ -60,7 +65,7 @@ shield_inner_ready(Loop *loop, PyObject *self, PyObject *inner)
     if (LIKELY(shield_inner_done((ShieldFuture *)self, loop->st, inner) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback shield.<locals>._inner_done_callback()", NULL);
+    return deferred_report(loop, shield_inner_ready, self, inner, SHIELD_INNER_NAME, &inner, 1);
 }
 
 static PyObject *
@@ -76,8 +81,11 @@ shield_waiter_borrowed(PyObject *self)
     return ((ShieldFuture *)self)->waiter;
 }
 
-static const struct watcher_kind shield_kind = {
-    shield_inner_ready, shield_waiter_borrowed, {"_inner_done_callback", shield_inner_called, METH_O, NULL}, 0};
+static const struct watcher_kind shield_kind = {shield_inner_ready,
+                                                shield_waiter_borrowed,
+                                                {"_inner_done_callback", shield_inner_called, METH_O, NULL},
+                                                0,
+                                                SHIELD_INNER_NAME};
 
 /* ---- outer is done */
 
@@ -105,7 +113,7 @@ shield_outer_ready(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (LIKELY(shield_take_back((ShieldFuture *)self, loop->st) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback shield.<locals>._outer_done_callback()", NULL);
+    return deferred_report(loop, shield_outer_ready, self, NULL, SHIELD_OUTER_NAME, &self, 1);
 }
 
 static int
@@ -126,7 +134,13 @@ shield_outer_called(PyObject *self, PyObject *Py_UNUSED(outer))
     return shield_take_back((ShieldFuture *)self, state_of(self)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyMethodDef shield_outer_def = {"_outer_done_callback", shield_outer_called, METH_O, NULL};
+static const PyMethodDef shield_outer_def = {"_outer_done_callback", shield_outer_called, METH_O, NULL};
+
+static PyObject *
+shield_outer_callable(PyObject *outer)
+{
+    return named_new(state_of(outer), &shield_outer_def, outer, SHIELD_OUTER_NAME);
+}
 
 static int
 shield_list_outer_callback(Future *outer, PyObject *list)
@@ -134,7 +148,7 @@ shield_list_outer_callback(Future *outer, PyObject *list)
     if (!outer->is_own || outer->state != FUTURE_PENDING || ((ShieldFuture *)outer)->inner == NULL) {
         return 0;
     }
-    PyObject *callable = PyCFunction_New(&shield_outer_def, (PyObject *)outer), *context = PyContext_CopyCurrent();
+    PyObject *callable = shield_outer_callable((PyObject *)outer), *context = PyContext_CopyCurrent();
     PyObject *pair = callable == NULL || context == NULL ? NULL : PyTuple_Pack(2, callable, context);
     int rc = pair == NULL ? -1 : PyList_Append(list, pair);
     Py_XDECREF(callable);
@@ -152,7 +166,7 @@ static const struct future_methods shield_methods = {
 static COLD int
 shield_watch_outer(ShieldFuture *outer)
 {
-    PyObject *callable = PyCFunction_New(&shield_outer_def, (PyObject *)outer);
+    PyObject *callable = shield_outer_callable((PyObject *)outer);
     int rc = callable == NULL ? -1 : future_add_done_callback(&outer->future, callable, NULL);
     Py_XDECREF(callable);
     return rc;

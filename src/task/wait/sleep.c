@@ -4,6 +4,7 @@
 #include "core/aiobridge.h"
 #include "core/args.h"
 #include "core/freelist.h"
+#include "core/handle.h"
 #include "task/coro/coro.h"
 #include "task/coro/coro_function.h"
 #include "task/wait/deadline.h"
@@ -67,7 +68,10 @@ sleep_future_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (LIKELY(future_finish(&s->future, FUTURE_FINISHED, value, NULL) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback sleep()", NULL);
+    PyObject *args[] = {self, Py_NewRef(s->future.result != NULL ? s->future.result : Py_None)};
+    int rc = handle_report_call(loop, loop->st->set_result_unless_cancelled, args, 2, NULL);
+    Py_DECREF(args[1]);
+    return rc;
 }
 
 static int

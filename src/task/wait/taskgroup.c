@@ -202,7 +202,7 @@ taskgroup_parent_borrowed(PyObject *self)
 }
 
 static const struct watcher_kind taskgroup_kind = {
-    taskgroup_child_ready, taskgroup_parent_borrowed, {"_on_task_done", taskgroup_child_called, METH_O, NULL}, 0};
+    taskgroup_child_ready, taskgroup_parent_borrowed, {"_on_task_done", taskgroup_child_called, METH_O, NULL}, 0, NULL};
 
 /* ---- tasks begin */
 

@@ -2,8 +2,11 @@
 #include "task/wait/waiter.h"
 
 #include "core/aiobridge.h"
+#include "core/deferred.h"
 #include "task/wait/child.h"
 #include "task/future/task.h"
+
+#define WAITER_CHILD_NAME "_wait.<locals>._on_completion"
 
 /* ---- releasing */
 
@@ -67,7 +70,7 @@ waiter_child_ready(Loop *loop, PyObject *self, PyObject *child)
     if (LIKELY(waiter_child_done((Waiter *)self, loop->st, child) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback _wait.<locals>._on_completion()", NULL);
+    return deferred_report(loop, waiter_child_ready, self, child, WAITER_CHILD_NAME, &child, 1);
 }
 
 static PyObject *
@@ -83,8 +86,11 @@ waiter_task_borrowed(PyObject *self)
     return ((Waiter *)self)->task;
 }
 
-static const struct watcher_kind waiter_kind = {
-    waiter_child_ready, waiter_task_borrowed, {"_on_completion", waiter_child_called, METH_O, NULL}, 0};
+static const struct watcher_kind waiter_kind = {waiter_child_ready,
+                                                waiter_task_borrowed,
+                                                {"_on_completion", waiter_child_called, METH_O, NULL},
+                                                0,
+                                                WAITER_CHILD_NAME};
 
 static int
 waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
@@ -96,7 +102,10 @@ waiter_on_due(Loop *loop, PyObject *self, PyObject *Py_UNUSED(arg))
     if (LIKELY(waiter_release(w, loop->st) == 0)) {
         return 0;
     }
-    return loop_report(loop, "Exception in callback _release_waiter()", NULL);
+    PyObject *future = Py_XNewRef(w->future);
+    int rc = deferred_report(loop, waiter_on_due, self, NULL, "_release_waiter", &future, future != NULL);
+    Py_XDECREF(future);
+    return rc;
 }
 
 static PyObject *
