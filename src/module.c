@@ -181,6 +181,9 @@ static PyModuleDef_Slot module_slots[] = {
 #if COMPAT_PER_INTERPRETER_GIL
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
+#if COMPAT_FREE_THREADED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 
