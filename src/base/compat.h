@@ -184,6 +184,18 @@ compat_type_version(PyTypeObject *type)
 #endif
 }
 
+/* Threads that load this from a module or a class do not count it, so they do not fight for its count.  It lives until
+ * a collection finds it. */
+static inline void
+compat_defer_count(PyObject *object)
+{
+#if COMPAT_FREE_THREADED
+    PyUnstable_Object_EnableDeferredRefcount(object);
+#else
+    (void)object;
+#endif
+}
+
 /* The version that runs, which may be another patch release than the headers. */
 #define COMPAT_RUNS(major, minor, micro) (Py_Version >= (((unsigned long)(major) << 24) | ((minor) << 16) | ((micro) << 8)))
 

@@ -325,6 +325,7 @@ function_alloc(PyObject *module, struct state *st, PyTypeObject *type, PyObject 
         return NULL;
     }
     PyUnicode_InternInPlace(&f->name);
+    compat_defer_count((PyObject *)f);
     return f;
 }
 

@@ -82,6 +82,7 @@ enum { STATE_FREELISTS(NUMBER) FREELIST_COUNT };
 enum timer_kind { STATE_TIMERS(NUMBER) TIMER_KIND_COUNT };
 #undef NUMBER
 #define FREELIST_MAX 256
+enum { STATE_CACHE_LINE = 64 };
 
 /* Kinds of protocol that take bytes without a Python call (net/conn/protocol.h). */
 #define STATE_SINKS_MAX 4
@@ -155,13 +156,17 @@ struct state {
 #undef DECLARE
     struct Loop *running; /* own loops inside run_forever, linked by running_next; borrowed */
     struct Loop *loops; /* every live loop, linked by loops_next; borrowed */
-#if COMPAT_FREE_THREADED
-    PyMutex lists; /* of loops, and of foreign_tasks; each thread has its own of those that run (core/section.h) */
-#endif
     struct { /* tasks whose loop is not ours; linked as in Loop.tasks */
         struct task_link *first;
     } foreign_tasks;
+#if COMPAT_FREE_THREADED
+    char apart_before[STATE_CACHE_LINE]; /* what follows is written by all threads, and all else is read by them */
+#endif
     uint64_t n_task_names; /* Task-N */
+#if COMPAT_FREE_THREADED
+    PyMutex lists; /* of loops, and of foreign_tasks; each thread has its own of those that run (core/section.h) */
+    char apart_behind[STATE_CACHE_LINE];
+#endif
     ptrdiff_t tstate_task_offset; /* of the current task in the thread state; 0 when unknown (aiobridge) */
     ptrdiff_t tstate_loop_offset; /* of the running loop */
     const uint64_t *names_version; /* changes when a name of asyncio.events is bound anew (aiobridge) */
