@@ -431,35 +431,6 @@ loop_type_call_factory(Loop *loop, PyObject *coro, PyObject *const *values, PyOb
     return task;
 }
 
-static PyObject *Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames);
-
-/* create_task(coro=…, …): again, with the coroutine in its place. */
-static COLD PyObject *
-loop_type_create_task_by_name(PyObject *self, PyObject *const *values, PyObject *kwnames)
-{
-    Py_ssize_t n_names = PyTuple_GET_SIZE(kwnames), n = 0;
-    PyObject **stack = PyMem_Malloc((size_t)n_names * sizeof *stack), *rest = PyTuple_New(n_names - 1), *task = NULL;
-    if (stack == NULL) {
-        PyErr_NoMemory();
-    }
-    for (Py_ssize_t i = 0; stack != NULL && rest != NULL && i < n_names; i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (PyUnicode_CompareWithASCIIString(name, "coro") == 0) {
-            stack[0] = values[i];
-        }
-        else {
-            PyTuple_SET_ITEM(rest, n, Py_NewRef(name));
-            stack[1 + n++] = values[i];
-        }
-    }
-    if (stack != NULL && rest != NULL) {
-        task = Loop_create_task(self, stack, 1, rest);
-    }
-    PyMem_Free(stack);
-    Py_XDECREF(rest);
-    return task;
-}
-
 /* Neither create_task(coro, …) nor create_task(coro=…, …). From 3.13.3 on all other names are passed on. */
 static COLD void
 loop_type_refuse_create_task(PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
@@ -485,7 +456,7 @@ Loop_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, PyObj
         }
     }
     else if (n_args == 0 && kwnames != NULL && args_find_keyword(kwnames, values, "coro") != NULL) {
-        return loop_type_create_task_by_name(self, values, kwnames);
+        return args_first_by_name(Loop_create_task, self, "coro", values, kwnames);
     }
     else {
         loop_type_refuse_create_task(args, n_args, kwnames);

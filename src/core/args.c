@@ -65,6 +65,9 @@ args_bind_keyword(const struct args_signature *s, PyObject *name, PyObject *valu
             return 0;
         }
     }
+    if (s->takes_names) {
+        return 0;
+    }
     PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%S'", s->function, name);
     return -1;
 }
@@ -175,4 +178,33 @@ args_with_context(const struct args_signature *s, PyObject *interned_context, Py
     }
     *context = value == Py_None ? NULL : value;
     return 0;
+}
+
+/* ---- one argument, then as many names as one likes */
+
+static COLD PyObject *
+args_first_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *name, PyObject *const *values,
+                   PyObject *kwnames)
+{
+    Py_ssize_t n_names = PyTuple_GET_SIZE(kwnames), n = 0;
+    PyObject **stack = PyMem_Malloc((size_t)n_names * sizeof *stack), *rest = PyTuple_New(n_names - 1), *result = NULL;
+    if (stack == NULL) {
+        PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; stack != NULL && rest != NULL && i < n_names; i++) {
+        PyObject *given = PyTuple_GET_ITEM(kwnames, i);
+        if (PyUnicode_CompareWithASCIIString(given, name) == 0) {
+            stack[0] = values[i];
+        }
+        else {
+            PyTuple_SET_ITEM(rest, n, Py_NewRef(given));
+            stack[1 + n++] = values[i];
+        }
+    }
+    if (stack != NULL && rest != NULL) {
+        result = function(self, stack, 1, rest);
+    }
+    PyMem_Free(stack);
+    Py_XDECREF(rest);
+    return result;
 }

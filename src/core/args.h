@@ -20,7 +20,8 @@ struct args_signature {
     const char *const *names;
     uint8_t n_required, n_positional, n_names;
     bool is_method;  /* it has a self, which is not among the names, but counts in the texts */
-    bool takes_more; /* *args */
+    bool takes_more;  /* *args */
+    bool takes_names; /* **kwargs */
 };
 
 /* What was given for each name, borrowed, goes to out[], NULL for what was not; errors in Python's own words, of which
@@ -60,5 +61,11 @@ static inline int args_with_context(const struct args_signature *signature, PyOb
 static PyObject *args_by_name(_PyCFunctionFastWithKeywords function, PyObject *self,
                               const struct args_signature *signature, Py_ssize_t n_args, PyObject *const *args,
                               PyObject *kwnames);
+
+/* ---- f(first, **kwargs) */
+
+/* first was given by this name, which is among kwnames.  Calls function again with it in its place. */
+static PyObject *args_first_by_name(_PyCFunctionFastWithKeywords function, PyObject *self, const char *name,
+                                    PyObject *const *values, PyObject *kwnames);
 
 #endif

@@ -168,19 +168,10 @@ static PyObject *
 ensure_create_task_with_keywords(struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     static const char *const names[] = {"coro"};
-    static const struct args_signature signature = {"create_task", names, 1, 1, 1, false};
+    static const struct args_signature signature = {"create_task", names, 1, 1, 1, .takes_names = true};
     PyObject *given[1];
-    Py_ssize_t n_keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    bool has_coro = n_args == 1;
-    for (Py_ssize_t i = 0; n_args == 0 && i < n_keywords; i++) {
-        has_coro = has_coro || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0;
-    }
-    if (n_args == 1 && UNLIKELY(n_keywords > 0) && args_find_keyword(kwnames, args + 1, "coro") != NULL) {
-        PyErr_SetString(PyExc_TypeError, "create_task() got multiple values for argument 'coro'");
-        return NULL;
-    }
-    if (UNLIKELY(!has_coro)) {
-        (void)!args_bind(&signature, args, n_args, NULL, given); /* the TypeError */
+    Py_ssize_t n_keywords = args_n_keywords(kwnames);
+    if (args_bind(&signature, args, n_args, kwnames, given) < 0) {
         return NULL;
     }
     PyObject *loop = aiobridge_need_running_loop(st);

@@ -187,56 +187,14 @@ taskgroup_call_create_task(TaskGroup *g, struct state *st, PyObject *coro, PyObj
 /* create_task(coro, **kwargs) */
 static const char *const TaskGroup_create_names[] = {"coro"};
 static const struct args_signature TaskGroup_create_signature = {
-    "TaskGroup.create_task", TaskGroup_create_names, 1, 1, 1, true};
-
-static PyObject *taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize_t n_args,
-                                  PyObject *kwnames);
-
-static bool
-taskgroup_has_coro(PyObject *kwnames)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "coro") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* create_task(coro=coro, **kwargs): the same again with coro in its place. */
-static COLD PyObject *
-taskgroup_create_by_name(TaskGroup *g, struct state *st, PyObject *const *values, PyObject *kwnames)
-{
-    PyObject *names = PySequence_List(kwnames), *coro_name = PyUnicode_InternFromString("coro"), *rest = NULL,
-             *task = NULL;
-    Py_ssize_t n = PyTuple_GET_SIZE(kwnames),
-               at = names == NULL || coro_name == NULL ? -1 : PySequence_Index(names, coro_name);
-    PyObject **args = at < 0 ? NULL : PyMem_Malloc((size_t)n * sizeof *args);
-    if (at >= 0 && args == NULL) {
-        PyErr_NoMemory();
-    }
-    if (args != NULL && PyList_SetSlice(names, at, at + 1, NULL) == 0 && (rest = PyList_AsTuple(names)) != NULL) {
-        args[0] = values[at];
-        memcpy(args + 1, values, (size_t)at * sizeof *args);
-        memcpy(args + 1 + at, values + at + 1, (size_t)(n - at - 1) * sizeof *args);
-        task = taskgroup_create(g, st, args, 1, rest);
-    }
-    PyMem_Free(args);
-    Py_XDECREF(names);
-    Py_XDECREF(coro_name);
-    Py_XDECREF(rest);
-    return task;
-}
+    "TaskGroup.create_task", TaskGroup_create_names, 1, 1, 1, true, .takes_names = true};
 
 static PyObject *
 taskgroup_create(TaskGroup *g, struct state *st, PyObject *const *args, Py_ssize_t n_args, PyObject *kwnames)
 {
     PyObject *coro, *name = NULL, *context = NULL, *task = NULL;
     bool is_known = true;
-    if (UNLIKELY(n_args == 0 && kwnames != NULL && taskgroup_has_coro(kwnames))) {
-        return taskgroup_create_by_name(g, st, args, kwnames);
-    }
-    if (args_bind(&TaskGroup_create_signature, args, n_args, NULL, &coro) < 0
+    if (args_bind(&TaskGroup_create_signature, args, n_args, kwnames, &coro) < 0
         || taskgroup_check_open(g, st, coro) < 0) {
         return NULL;
     }
@@ -309,6 +267,10 @@ TaskGroup_create_task(PyObject *self, PyObject *const *args, Py_ssize_t n_args, 
 {
     TaskGroup *g = (TaskGroup *)self;
     struct state *st = state_of(self);
+    if (COMPAT_FACTORY_KEYWORDS
+        && UNLIKELY(n_args == 0 && kwnames != NULL && args_find_keyword(kwnames, args, "coro") != NULL)) {
+        return args_first_by_name(TaskGroup_create_task, self, "coro", args, kwnames);
+    }
     PyObject *task = taskgroup_create(g, st, args, n_args, kwnames);
     if (UNLIKELY(task == NULL || taskgroup_add(g, st, task) < 0)) {
         Py_XDECREF(task);
