@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.machinery
+import importlib.util
 import io
 import linecache
 import os
@@ -71,8 +72,8 @@ def _replace_path0(path: str) -> None:
         sys.path[0] = path
 
 
-def _load_script(filename: str) -> CodeType:
-    """The code of a source or compiled file.  If it cannot be opened, print python's own message and exit with status 2."""
+def _load_script(script: str, filename: str) -> CodeType:
+    """The code of a source or compiled file.  If it cannot be opened, print python's own message, with a hint if there is one, and exit with status 2."""
     try:
         with io.open_code(filename) as f:
             code: CodeType | None = pkgutil.read_code(f)
@@ -81,8 +82,15 @@ def _load_script(filename: str) -> CodeType:
                 code = compile(f.read(), filename, "exec", dont_inherit=True)
         return code
     except OSError as exc:
-        print(f"{_python_name()}: can't open file {filename!r}: [Errno {exc.errno}] {exc.strerror}", file=sys.stderr)
+        print(f"{_python_name()}: can't open file {filename!r}: [Errno {exc.errno}] {exc.strerror}{_hint(script)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _hint(script: str) -> str:
+    """What to do where the script that is not there is a module, and -m was forgotten."""
+    if script == "__main__" or not script.isidentifier() or os.path.exists(script) or importlib.util.find_spec(script) is None:
+        return ""
+    return f"; for the module of that name: python -m asyncloop -m {script}"
 
 
 def _run_script(script: str) -> None:
@@ -93,7 +101,7 @@ def _run_script(script: str) -> None:
         _new_main_module()
         _run_module_as_main("__main__", False)
         return
-    code = _load_script(filename)
+    code = _load_script(script, filename)
     _replace_path0(os.path.dirname(os.path.realpath(script)))
     module = _new_main_module()
     kind = importlib.machinery.SourcelessFileLoader if script.endswith(".pyc") else importlib.machinery.SourceFileLoader

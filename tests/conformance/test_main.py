@@ -178,6 +178,19 @@ def test_missing_script(place, name):
     assert (got.returncode, got.stdout, got.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize("name", ["timeit", "asyncloop"])
+def test_missing_script_that_is_a_module(place, name):
+    """python's message, and in the same line what was meant."""
+    expected = python(place, name)
+    got = python(place, "-m", "asyncloop", name, "--version")
+    assert seen(got) == (2, "", expected.stderr.removesuffix("\n") + f"; for the module of that name: python -m asyncloop -m {name}\n")
+
+
+@pytest.mark.parametrize("name", ["__main__", "helo", "json.tool", "folder/timeit"])
+def test_missing_script_without_a_hint(place, name):
+    assert seen(python(place, "-m", "asyncloop", name)) == seen(python(place, name))
+
+
 def test_unreadable_script(place):
     if os.geteuid() == 0:
         # root may read everything but a directory's entry that is not a file's
