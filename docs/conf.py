@@ -91,11 +91,6 @@ def inline(match: re.Match[str]) -> str:
     return f'```{{raw}} html\n<div class="drawing">{(HERE / match[2]).read_text()}</div>\n```'
 
 
-def present(match: re.Match[str]) -> str:
-    """A list of pages without those that are not written yet."""
-    return ENTRY.sub(lambda entry: entry[0] if (HERE / f"{entry[1]}.md").exists() else "", match[0])
-
-
 def whole_page(app: Any, _page: str, source: list[str]) -> None:
     """A page as Sphinx is to see it."""
 
@@ -103,6 +98,12 @@ def whole_page(app: Any, _page: str, source: list[str]) -> None:
         path = (HERE / match[1]).resolve()
         app.env.note_dependency(str(path))  # so that the page is made anew when that file changes
         return linked(path.read_text(), path.parent)
+
+    def present(match: re.Match[str]) -> str:
+        """A list of pages without those that are not written yet."""
+        for entry in ENTRY.finditer(match[0]):
+            app.env.note_dependency(str(HERE / f"{entry[1]}.md"))
+        return ENTRY.sub(lambda entry: entry[0] if (HERE / f"{entry[1]}.md").exists() else "", match[0])
 
     text = TEXT.sub(replace, linked(source[0], HERE))
     source[0] = TOCTREE.sub(present, DRAWING.sub(inline, PICTURE.sub(both, text)))

@@ -2,7 +2,8 @@
 
 A block is fenced, or indented by four spaces.  Comments before it say what to do with it; a reader of the page sees none of them:
 
-    <!-- run -->                    run it: python in a child process, anything else by bash.  A block of python is run without being told.
+    <!-- run -->                    run it: python in a child process, anything else by bash.  A block of python is run without being told; one that
+                                    defines tests by pytest
     <!-- file: app.py -->           write it into the folder in which the blocks of this section run, and those of later sections of the page
     <!-- output -->                 it is what the block before printed; ... stands for anything
     <!-- serve: URL TEXT -->        run it in the background to the end of the section, or until another one serves at the same URL.  An http: URL is asked

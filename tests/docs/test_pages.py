@@ -5,6 +5,7 @@
 Without the variable the heavy sections are left out, and those whose packages are not there.
 """
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -25,6 +26,7 @@ from sidebyside import PATIENCE, child_env
 
 pytestmark = [pytest.mark.skipif(not (pages.ROOT / "README.md").exists(), reason="the pages are not beside these tests (installed package)"),
               pytest.mark.limit(180)]
+PLUGIN = "_asyncloop_pytest"  # where asyncloop is not installed pytest does not find it by itself
 LONG = 60 * PATIENCE
 IS_ALL = os.environ.get("ASYNCLOOP_DOCS", "") not in ("", "0")
 SECTIONS = [section for page in pages.all_pages() if page.exists() for section in pages.sections(page)]
@@ -35,13 +37,21 @@ def version(text):
     return tuple(map(int, text.split(".")))
 
 
+def is_there(name):
+    """Whether a module or a program of that name is installed."""
+    with contextlib.suppress(ModuleNotFoundError):  # of a package in which the module would be
+        if importlib.util.find_spec(name) is not None:
+            return True
+    return shutil.which(name) is not None
+
+
 def skip_unless_possible(section):
     first, last = section.marks.get("from", "3.11"), section.marks.get("until", "3.99")
     if not version(first) <= sys.version_info[:2] <= version(last):
         pytest.skip(f"the section is for Python {first} to {last}")
     if "heavy" in section.marks and not IS_ALL:
         pytest.skip("takes long: the stage that builds the site runs it (ASYNCLOOP_DOCS=1)")
-    missing = [name for name in section.marks.get("needs", "").split(", ") if name and importlib.util.find_spec(name) is None and shutil.which(name) is None]
+    missing = [name for name in section.marks.get("needs", "").split(", ") if name and not is_there(name)]
     if missing and IS_ALL:
         pytest.fail(f"not installed: {', '.join(missing)}; with ASYNCLOOP_DOCS nothing may be missing", pytrace=False)
     if missing:
@@ -95,6 +105,11 @@ class Place:
 
     def words(self, block):
         """The command that runs the block."""
+        if block.language == "python" and re.search(r"^(async )?def test_", block.text, re.M):
+            program = self.folder / f"test_at_line_{block.line}.py"
+            program.write_text(self.text(block))
+            is_known = any(point.value == PLUGIN for point in importlib.metadata.entry_points(group="pytest11"))
+            return ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *([] if is_known else ["-p", PLUGIN]), str(program)]
         if block.language == "python":
             program = self.folder / f"block_at_line_{block.line}.py"
             program.write_text(self.text(block))
@@ -214,8 +229,12 @@ def test_the_check_can_fail():
 
 def test_a_block_that_fails_fails(tmp_path, programs):
     (section,) = pages.sections(pages.ROOT / "README.md", "```python\n1/0\n```\n")
+    place = Place(tmp_path, programs, section)
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
-        Place(tmp_path, programs, section).run(section.blocks[0])
+        place.run(section.blocks[0])
+    (section,) = pages.sections(pages.ROOT / "README.md", "```python\ndef test_x():\n    assert 1 == 2\n```\n")
+    with pytest.raises(AssertionError, match="1 failed"):
+        place.run(section.blocks[0])
 
 
 def test_drawings_are_as_drawn_and_name_what_is_there():
