@@ -298,12 +298,26 @@ future_has_leftover(const Future *f)
     return UNLIKELY(!f->is_own) || loop_has_leftover(((Loop *)f->loop)->st);
 }
 
+/* Without a GIL a thread knows what it runs, and nothing is asked of the type of an object that the collector ends. */
+static inline void
+future_leave_task_here(Future *f)
+{
+#if COMPAT_FREE_THREADED
+    (void)f;
+    if (section_here.st != NULL) {
+        loop_leave_task_here(section_here.st);
+    }
+#else
+    loop_leave_task_here(future_state_of(f));
+#endif
+}
+
 static inline bool
 future_begin_dealloc(PyObject *self)
 {
     Future *f = (Future *)self;
     if (future_has_leftover(f) && UNLIKELY(future_may_run_code(f))) {
-        loop_leave_task_here(future_state_of(f));
+        future_leave_task_here(f);
     }
     if (UNLIKELY(f->log_traceback) && PyObject_CallFinalizerFromDealloc(self) < 0) {
         return false;

@@ -172,7 +172,7 @@ Task_dealloc(PyObject *self)
 {
     Task *t = (Task *)self;
     if (future_has_leftover(&t->future) && UNLIKELY(task_may_run_code(t))) {
-        loop_leave_task_here(future_state_of(&t->future));
+        future_leave_task_here(&t->future);
     }
     if (UNLIKELY(t->future.log_traceback || (t->future.state == FUTURE_PENDING && t->future.log_destroy))
         && PyObject_CallFinalizerFromDealloc(self) < 0) {
