@@ -20,7 +20,6 @@ import weakref
 from asyncio import coroutines, events
 from asyncio.log import logger
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVarTuple, Unpack
 
 from . import _asyncloop
@@ -30,6 +29,8 @@ from ._process import ProcessMixin
 from ._unix import UnixMixin
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from ._metrics import Metrics
 
     _Ts = TypeVarTuple("_Ts")
