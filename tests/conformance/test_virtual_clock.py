@@ -172,9 +172,10 @@ def test_a_conversation_on_loopback_goes_before_the_timers(clock):
         await asyncio.sleep(DAY)  # with the server and the connection open
         writer.close()
         server.close()
+        await asyncio.sleep(1)  # the other end closes: 3.11 loses its socket if the task that serves it is cancelled
         return got
 
-    assert clock.run(main()) == [b"WORD\n"] * 50 and clock.time() == DAY
+    assert clock.run(main()) == [b"WORD\n"] * 50 and clock.time() == DAY + 1
 
 
 @pytest.mark.parametrize("kind", ["unix", "pipe"])
