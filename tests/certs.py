@@ -1,6 +1,6 @@
 """Certificates of the TLS tests, made by the `openssl` command when first asked for.
 
-    authority ── server, second, expired, future, elsewhere, wildcard, wrong_purpose, revoked, client, client_expired, client_revoked
+    authority ── server, both, second, expired, future, elsewhere, wildcard, wrong_purpose, revoked, client, client_expired, client_revoked
         └─ intermediate ── chained (its file has the intermediate's certificate), unchained (its file has not)
     stranger ── strange_server, strange_client             (nobody trusts the stranger)
     self_signed
@@ -39,6 +39,7 @@ HERE = "DNS:localhost,IP:127.0.0.1"
 # name: (issuer, subjectAltName, extendedKeyUsage, first day, last day)
 LEAVES = {
     "server": ("authority", HERE, "serverAuth", None, None),
+    "both": ("authority", HERE, "serverAuth,clientAuth", None, None),
     "second": ("authority", "DNS:second.example", "serverAuth", None, None),
     "expired": ("authority", HERE, "serverAuth", "200101000000Z", "210101000000Z"),
     "future": ("authority", HERE, "serverAuth", "450101000000Z", "460101000000Z"),
