@@ -1,5 +1,6 @@
 """aiokafka, unmodified.  Kafka's broker is in no Debian package: the one here is in librdkafka, in C, which confluent-kafka brings, for tests of clients."""
 import asyncio
+import os
 import subprocess
 import sys
 
@@ -31,11 +32,13 @@ def brokers():
 
 
 def test_produce_and_consume(run, brokers):
+    topic = f"topic-{os.urandom(4).hex()}"  # the broker makes it when it is first named
+
     async def main():
         async with aiokafka.AIOKafkaProducer(bootstrap_servers=brokers) as producer:
-            sent = await asyncio.gather(*(producer.send_and_wait("topic", b"%d" % n, key=b"%d" % (n % 10)) for n in range(500)))
+            sent = await asyncio.gather(*(producer.send_and_wait(topic, b"%d" % n, key=b"%d" % (n % 10)) for n in range(500)))
         consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=brokers, auto_offset_reset="earliest", enable_auto_commit=False)
-        consumer.assign([aiokafka.TopicPartition("topic", n) for n in range(4)])
+        consumer.assign([aiokafka.TopicPartition(topic, n) for n in range(4)])
         async with consumer:
             got = []
             async for message in consumer:

@@ -47,7 +47,7 @@ async def connected():
 
 
 def test_streams(run):
-    data = os.urandom(1 << 16).lower() * 16
+    data = os.urandom(1 << 16).lower() * 6
 
     async def main():
         async with connected() as client:
