@@ -37,12 +37,12 @@ readme() { # VERSION: the second command of README.md
 # What the apps stage needs of the distribution besides what the others do.
 export apps_packages="mosquitto nats-server rabbitmq-server"
 
-apps() { # VERSION: tests/apps with everything that it can use; nothing may be missing
+apps() { # VERSION: those of tests/apps that need more packages than the other stages install; none may be missing
     local at; at=$(folder_for "$1" "apps-$1")
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
-        pip install -q -e ".[test,apps]" && ASYNCLOOP_TEST_APPS=1 timeout -k 30 1200 python -m pytest -q tests/apps'
+        pip install -q -e ".[test,apps]" && ASYNCLOOP_TEST_APPS=1 timeout -k 30 1200 python -m pytest -q $(grep -lE "peers\.apps?\(" tests/apps/test_*.py)'
 }
 
 asyncio() { # VERSION: what runs on asyncio's loop alone: the tests themselves are right
