@@ -12,6 +12,9 @@ import weakref
 from kits import chain
 from sidebyside import blot, mixed, same
 
+# The asyncio of Debian's 3.11.2 does not: there a timeout in a task that is being cancelled ends with the CancelledError.
+COUNTS_CANCELLATIONS = "_cancelling" in asyncio.Timeout.__aenter__.__code__.co_names
+
 
 async def attempt(t, coro):
     try:
@@ -354,11 +357,14 @@ def test_a_task_that_was_being_cancelled_before(t):
 def test_wrong_use(t):
     lib = t.kit.classes
 
+    async def entered(cm):  # a second time: refused, but not by 3.11.2
+        return await cm.__aenter__() is cm
+
     async def main():
         cm = lib.timeout(60)
         async with cm:
-            await attempt(t, cm.__aenter__())
-        await attempt(t, cm.__aenter__())
+            await attempt(t, entered(cm))
+        await attempt(t, entered(cm))
         await attempt(t, cm.__aexit__(None, None, None))
         await attempt(t, lib.timeout(1).__aexit__(None, None, None))
         for call in (lambda: lib.timeout(), lambda: lib.timeout(1, 2), lambda: lib.timeout(delay=1, when=2), lambda: lib.timeout_at(),
@@ -438,7 +444,9 @@ def test_its_attributes(t):
         cm = lib.timeout(60)
         t.say(cm._task, cm._state.name, cm._timeout_handler, isinstance(cm._when, float))
         async with cm:
-            t.say(cm._task is asyncio.current_task(), cm._state.value, cm._timeout_handler is None, cm._cancelling)
+            t.say(cm._task is asyncio.current_task(), cm._state.value, cm._timeout_handler is None)
+            if COUNTS_CANCELLATIONS:
+                t.say(cm._cancelling)
             cm.mine = 1
             t.say(cm.mine, weakref.ref(cm)() is cm, hash(cm) == hash(cm), cm == cm)
         t.say(cm._task is asyncio.current_task(), cm._state.value, cm._timeout_handler)
