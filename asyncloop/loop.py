@@ -132,7 +132,7 @@ class Loop(  # type: ignore[misc]
             return
         if self.get_debug():
             logger.debug("Close %r", self)
-        for observer in observers:
+        for observer in observers or ():  # as all names here, None at the interpreter's very end
             observer.loop_closed(self)
         try:
             # While the wake-up fd is still open: no signal may be written to the fd that gets its number next.
@@ -264,10 +264,10 @@ class Loop(  # type: ignore[misc]
         self._signal_fd_close()
 
     def _drop_signal_handlers(self) -> None:
-        if not sys.is_finalizing():
+        if sys is not None and not sys.is_finalizing():
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
-        elif self._signal_handlers:
+        elif self._signal_handlers and warnings is not None:
             warnings.warn(
                 f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
                 ResourceWarning,

@@ -282,6 +282,16 @@ def test_program_runs_on_our_loop(place, args):
     assert (ours.stdout.splitlines(), ours.stderr) == (["asyncloop asyncio asyncio", "[0, 1, 2, 3, 4]"], "")
 
 
+def test_loops_that_are_left_open_end_with_the_interpreter(place):
+    """Without a word, though the names of the modules are gone by then."""
+    (place / "program.py").write_text("import asyncio, selectors\n"
+                                      "makers = {'selector': lambda: asyncio.SelectorEventLoop(selectors.PollSelector()), 'new': asyncio.new_event_loop,\n"
+                                      "          'runner': lambda: asyncio.Runner().get_loop()}\n"
+                                      "for name, make in makers.items():\n    loop = make()\n    print(name)\n")
+    run = python(place, "-m", "asyncloop", "program.py")
+    assert (run.stdout.split(), run.stderr) == (["selector", "new", "runner"], "")
+
+
 def test_program_with_policy_calls_of_its_own(place):
     (place / "old.py").write_text(
         "import asyncio\nloop = asyncio.new_event_loop()\nasyncio.set_event_loop(loop)\n"
