@@ -3,7 +3,7 @@
  * Where there is no GIL, state_add_type and guard_add_functions put an entry of core/guard.c in the place of each
  * function in a type's tables: it enters the section (core/section.h), calls the function, and leaves.  So whoever adds
  * a method has it guarded without a word.  Not guarded: class methods, tp_new, tp_dealloc and tp_traverse, functions
- * that are called by pointer (tp_vectorcall and other vectorcalls: they say SECTION_SECTION themselves), and what its
+ * that are called by pointer (tp_vectorcall and other vectorcalls: they say SECTION_ENTER themselves), and what its
  * table marks with GUARD_FREE, as it only reads a flag, or may be called while the loop runs elsewhere and must not
  * wait. With a GIL nothing is replaced. */
 #ifndef ASYNCLOOP_CORE_GUARD_H

@@ -364,7 +364,7 @@ def test_a_change_of_clocks_counts_for_nothing(clocked):
 def test_time_is_measured_without_being_asked_for(loop):
     """By the kernel's tick: whether a short wait counts is chance, that of a long one is not."""
     loop.run_until_complete(asyncio.sleep(0.2))
-    assert loop.metrics().time_polling > 0.05 and loop.metrics().time_working >= 0
+    assert loop.metrics().time_polling > 0 and loop.metrics().time_working >= 0
 
 
 def test_an_overridden_time_that_fails(clocked):
