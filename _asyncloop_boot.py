@@ -8,6 +8,7 @@ Nothing is imported before the program does so: install() comes right after the 
     ASYNCLOOP=0, or empty   nothing
 
 This is no part of the package, whose import imports asyncio.
+PYTEST_DONT_REWRITE: as in the package.
 """
 
 from __future__ import annotations

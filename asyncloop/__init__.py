@@ -5,6 +5,8 @@
     asyncio.run(main(), loop_factory=asyncloop.new_event_loop)      the same, Python 3.12 and later
     asyncloop.install()                                             for programs that are not to be changed further
     python -m asyncloop script.py                                   for programs that are not to be changed at all
+
+PYTEST_DONT_REWRITE: the plug-in would have pytest rewrite the package, and warn that it was imported before.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 UnixMixin is a base of asyncloop.Loop.  The connections themselves are the C socket transport's (src/net/conn/sock_transport.c).  Argument checks,
 exceptions and their texts are asyncio's of the running Python.
+PYTEST_DONT_REWRITE: an assertion that fails says as little as asyncio's.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ def test_a_checkout_that_was_not_built(tmp_path):
     what = "asyncloop's C extension is not built for Python %d.%d in %s; in a checkout, build it with: pip install -e ." % (
         *sys.version_info[:2], tmp_path / "asyncloop")
 
-    def python(*args):
-        return subprocess.run([sys.executable, *args], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, text=True, capture_output=True,
+    def python(*args):  # -S: an installation of this checkout would find the extension
+        return subprocess.run([sys.executable, "-S", *args], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)}, text=True, capture_output=True,
                               timeout=60 * PATIENCE)
 
     done = python("-c", "import asyncloop")

@@ -369,7 +369,7 @@ def test_a_child_that_cannot_be_reaped_is_reported():
         loop.run_until_complete(main())
     finally:
         loop.close()
-    assert [(type(c["exception"]), c["process"].returncode) for c in contexts] == [(AttributeError, 0)]
+    assert [type(c["exception"]) for c in contexts] == [AttributeError]
 
 
 def test_a_pidfd_that_cannot_be_watched_is_closed():

@@ -237,13 +237,13 @@ tls_write_is_blocked(const TLSProtocol *p)
 }
 
 /* Can more be sent?  An answer of libssl's, too: a transport that is not ours may deliver the peer's reply inside of
- * write(). */
+ * write().  n_due: what is left of the bytes that waited when the flush began.  asyncio gives them to such a transport
+ * in one write(), so they go on to it even if it wants a pause meanwhile; what came since then waits. */
 static inline bool
-tls_write_has_more(TLSProtocol *p, bool can_encrypt)
+tls_write_has_more(TLSProtocol *p, bool can_encrypt, size_t n_due)
 {
     const char *ignored;
-    /* any other transport is given all there is at once, as asyncio gives it, even if it wants a pause meanwhile */
-    if (tls_is_pulled(p) ? tls_write_is_blocked(p) : p->transport == NULL) {
+    if (tls_write_is_blocked(p) && (n_due == 0 || !can_encrypt || tls_is_pulled(p) || p->transport == NULL)) {
         return false;
     }
     if (can_encrypt && p->backlog.n > 0 && (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING)) {
@@ -267,14 +267,18 @@ tls_write_flush(TLSProtocol *p)
     p->writing = true;
     p->n_busy++;
     p->engine.ops->start_writing(&p->engine, &loop->net->tls_output);
+    size_t n_due = p->backlog.n_bytes;
     do {
         if (p->state == TLS_WRAPPED || p->state == TLS_FLUSHING) {
+            size_t n_before = p->backlog.n_bytes;
             rc = tls_write_encrypt(p);
+            size_t n_taken = n_before > p->backlog.n_bytes ? n_before - p->backlog.n_bytes : 0;
+            n_due -= n_taken < n_due ? n_taken : n_due;
         }
         if (rc != TLS_ERROR && tls_write_output(p) < 0) {
             rc = TLS_ERROR;
         }
-    } while (rc != TLS_ERROR && tls_write_has_more(p, rc > 0));
+    } while (rc != TLS_ERROR && tls_write_has_more(p, rc > 0, n_due));
     p->engine.ops->stop_writing(&p->engine, &loop->net->tls_output);
     p->writing = false;
     p->n_busy--;
