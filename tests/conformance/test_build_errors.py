@@ -17,7 +17,7 @@ pytestmark = [
 
 def build(tmp_path, before="", **env):
     """Runs setup.py up to the compiler, in a Python that `before` has changed; what it wrote last, and its status."""
-    pytest.importorskip("setuptools", reason="setuptools is not installed")
+    pytest.importorskip("setuptools", minversion="77", reason="there is no setuptools 77 or later, which pyproject.toml asks for")
     code = f"""
 import os, runpy, sys
 {before}
@@ -49,7 +49,7 @@ def test_no_headers(tmp_path):
 
 def test_with_all_that_is_needed_the_compiler_is_run(tmp_path):
     """The checks let a good environment pass: the compiler is called, here one that only says so."""
-    pytest.importorskip("setuptools", reason="setuptools is not installed")
+    pytest.importorskip("setuptools", minversion="77", reason="there is no setuptools 77 or later, which pyproject.toml asks for")
     compiler = tmp_path / "cc"
     compiler.write_text("#!/bin/sh\necho called >&2\nexit 1\n")
     compiler.chmod(0o755)
