@@ -25,8 +25,8 @@ copy() { # FOLDER: the files of the checkout that git knows or would take, in a 
 export portable_tests='env ASYNCLOOP_TLS=portable timeout -k 30 900 python -m pytest -q tests/conformance/test_tls*.py tests/internal/test_tls*.py tests/fuzz/test_tls*.py'
 
 readme() { # VERSION: the second command of README.md
-    # The peers of tests/apps take their time and differ little from one Python to the next.
-    local words=; case $1 in 3.12 | 3.15) words=--ignore=tests/apps ;; esac
+    # The peers of tests/apps, the programs in the pages and pytest's plug-in take their time and differ little from one Python to the next.
+    local words=; case $1 in 3.11 | 3.12 | 3.15) words="--ignore=tests/apps --ignore=tests/docs --ignore=tests/conformance/test_pytest_plugin.py" ;; esac
     local at; at=$(folder_for "$1" "readme-$1")
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
@@ -80,7 +80,7 @@ asan() { # VERSION
 asanmore() { # VERSION: the rest of the suite
     # What the sanitizer itself makes impossible: it keeps freed memory for a while, turns a SIGSEGV into a report of its own, wants no library before
     # its own, which is how calls of the kernel are made to fail, and its frames and memory are too large for chains of so many objects.
-    sanitized "$1" "asanmore-$1" 'timeout -k 30 3600 python -m pytest -q --ignore tests/conformance --ignore tests/fuzz --ignore tests/c \
+    sanitized "$1" "asanmore-$1" 'timeout -k 30 3600 python -m pytest -q --ignore tests/conformance --ignore tests/fuzz --ignore tests/c --ignore tests/docs \
             --deselect tests/internal/test_closed_loop_memory.py::test_resident_memory_of_many_loops \
             --ignore tests/internal/test_kernel_errors.py --ignore tests/internal/test_long_chains.py \
             --deselect "tests/cpython/test_upstream_harness.py::test_failures_are_told_in_full[test_crash-words0]"'
