@@ -156,7 +156,7 @@ types() { # VERSION: mypy at its strictest for every version, no public type unk
     copy "$at/checkout"
     inside "$1" "$at/checkout" '
         "$python" -m venv ../venv && . ../venv/bin/activate
-        pip install -q mypy basedpyright pytest .
+        pip install -q mypy basedpyright pytest ".[watch]"
         for v in 3.11 3.12 3.13 3.14 3.15; do mypy --strict --python-version $v -p asyncloop -m _asyncloop_boot -m _asyncloop_pytest; done
         cd .. # the installed package, which has its C extension
         basedpyright --verifytypes asyncloop --ignoreexternal
