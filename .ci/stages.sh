@@ -8,10 +8,11 @@
 #
 # shellcheck shell=bash disable=SC2016  # the scripts are expanded where they run
 
-# The longest first, so that no long one begins when all others end.  cov-3.13 is run by name, as it takes long and says nothing about whether the code is right.
+# The longest first, so that no long one begins when all others end.  By name only, as they take long: cov-3.13, which says nothing about whether the code is
+# right, and dist-3.15 and portable-3.14, whose sisters are here; the public host runs these two each time.
 stages=(
     asan-3.11 asanmore-3.11 readme-3.13 readme-3.14 readme-3.15 readme-3.11 readme-3.12 apps-3.13 leaks-3.14 leaks-3.15
-    dist-3.12 dist-3.15 asyncio-3.13 portable-3.13 portable-3.14 docs-3.13 types-3.13 types-3.11 lint-3.13
+    dist-3.12 asyncio-3.13 portable-3.13 docs-3.13 types-3.13 types-3.11 lint-3.13
 )
 
 copy() { # FOLDER: the files of the checkout that git knows or would take, in a folder of their own
@@ -134,7 +135,6 @@ dist() { # VERSION: sdist and wheel, each installed in a fresh environment and t
 assert (type(l).__module__ == \"asyncloop\") == bool($value), type(l)")
             done
             timeout -k 30 1800 venv/bin/python -m pytest -q $only
-            if [ $kind = whl ]; then (. venv/bin/activate && '"$portable_tests"'); fi
             venv/bin/pip uninstall -q -y asyncloop-c
             [ -z "$(find venv/lib/python*/site-packages -iname "*asyncloop*")" ]
         done'
