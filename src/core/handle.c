@@ -311,17 +311,24 @@ end:
     return done == NULL ? -1 : 0;
 }
 
+/* The exception, with a handle that was made for its report; NULL: it could not be.  Steals both. */
 static COLD int
-handle_report_call(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+handle_report_with(Loop *loop, PyObject *handle, PyObject *exception)
 {
-    PyObject *exception = compat_take_raised();
-    PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, args, n_args, context);
     PyErr_Clear(); /* go on: a report without it is better than none */
     loop_leave_task(loop);
     compat_set_raised(exception);
     int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
     Py_XDECREF(handle);
     return rc;
+}
+
+static COLD int
+handle_report_call(Loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t n_args, PyObject *context)
+{
+    PyObject *exception = compat_take_raised();
+    PyObject *handle = callback == NULL ? NULL : handle_new(loop, callback, args, n_args, context);
+    return handle_report_with(loop, handle, exception);
 }
 
 static COLD int
@@ -332,12 +339,7 @@ handle_report_cancelled(Loop *loop)
     if (handle != NULL) {
         handle_cancel(handle);
     }
-    PyErr_Clear();
-    loop_leave_task(loop);
-    compat_set_raised(exception);
-    int rc = handle == NULL ? loop_report(loop, "Exception in callback", NULL) : handle_report((Handle *)handle);
-    Py_XDECREF(handle);
-    return rc;
+    return handle_report_with(loop, handle, exception);
 }
 
 static COLD int
