@@ -646,6 +646,10 @@ print(sorted(said))
 def test_ctrl_c_at_any_moment():
     """A run, a Ctrl-C a little later each time: it ends, with the results or with KeyboardInterrupt."""
     check("""
+def swallowed(unraisable):  # a Ctrl-C in a finalizer or a weak reference's callback is Python's to drop
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+sys.unraisablehook = swallowed
 async def main(i):
     await asyncio.sleep(0.002 * i)
     return i
