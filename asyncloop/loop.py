@@ -94,6 +94,17 @@ class Loop(  # type: ignore[misc]
     Raises: TypeError (any other selector).
     """
 
+    # What every loop has is in slots: while its __dict__ is empty, and so not made, the interpreter reads loop.call_soon and the like by its fast path.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_signal_handlers",
+        "_unix_server_sockets",
+    )
+
     # asyncio's class in whose place this one stands while install() is in force (_loop_class.py), and what __class__ says then.
     _stands_for: type | None = None
     _given_selector: selectors.BaseSelector | None = None

@@ -7,6 +7,7 @@ memory too.
 Where the interpreter itself allocates, the operation may cost as much as other code in which only the interpreter does: `async with` makes two
 bound methods up to 3.13.  All of it runs in one child process, so that a crash is a failed test.
 """
+import ctypes
 import functools
 import importlib.util
 import json
@@ -14,6 +15,7 @@ import sys
 
 import pytest
 
+import asyncloop
 from sidebyside import OURS, child
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None,
@@ -204,3 +206,27 @@ def test_no_allocation(name):
 @pytest.mark.parametrize("name", CONTROLS)
 def test_what_allocates_is_noticed(name):
     assert measured()[name] not in (0, "too many")
+
+
+def test_no_dict_that_nobody_asked_for():
+    """The interpreter reads a method of an object whose __dict__ was never made by its fast path: loop.call_soon, writer.write."""
+    import asyncio
+
+    def with_dict(*things):
+        return [type(x).__name__ for x in things if ctypes.c_void_p.from_address(id(x) + type(x).__dictoffset__).value]
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server = await asyncloop.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+        reader, writer = await asyncloop.open_connection(*server.sockets[0].getsockname())
+        things = [loop, asyncio.current_task(), loop.create_future(), reader, writer, writer.transport, writer.transport.get_protocol(),
+                  asyncloop.Lock(), asyncloop.Event(), asyncloop.Condition(), asyncloop.Semaphore(), asyncloop.Queue(), asyncloop.TaskGroup(), asyncloop.timeout(1)]
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        found = with_dict(*things)
+        loop.a = 1
+        return found, with_dict(loop)
+
+    assert asyncloop.run(main()) == ([], ["Loop"])
