@@ -219,7 +219,7 @@ def test_no_dict_that_nobody_asked_for():
         loop = asyncio.get_running_loop()
         server = await asyncloop.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
         reader, writer = await asyncloop.open_connection(*server.sockets[0].getsockname())
-        streams = [reader, writer, writer.transport.get_protocol()] if sys.version_info >= (3, 12) else []  # 3.11's object.__new__ makes theirs
+        streams = [reader, writer, writer.transport.get_protocol()] if sys.version_info >= (3, 13) else []  # object.__new__ made theirs before
         things = [*streams, loop, asyncio.current_task(), loop.create_future(), writer.transport,
                   asyncloop.Lock(), asyncloop.Event(), asyncloop.Condition(), asyncloop.Semaphore(), asyncloop.Queue(), asyncloop.TaskGroup(), asyncloop.timeout(1)]
         await reader.read()
