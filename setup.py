@@ -7,7 +7,8 @@ listed as what it depends on.  The environment variable ASYNCLOOP_FLAVOR chooses
     debug     -O1 -g, asserts and invariant checks (ASYNCLOOP_DEBUG)
     asan      the same with AddressSanitizer and UndefinedBehaviorSanitizer, the first finding ends the process;
               run under LD_PRELOAD=$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc
-    cov       the same with gcov's counters
+    tsan      the debug build with ThreadSanitizer, for a free-threaded CPython that was configured with it (--with-thread-sanitizer)
+    cov       the debug build with gcov's counters
 
 Each flavour and each Python has its own folder under build/, so changing one never mixes objects with another.
 Warnings are errors in all flavours but release.
@@ -16,7 +17,7 @@ Warnings are errors in all flavours but release.
 import os
 import sys
 
-FLAVORS = ("release", "debug", "asan", "cov")
+FLAVORS = ("release", "debug", "asan", "tsan", "cov")
 FLAVOR = os.environ.get("ASYNCLOOP_FLAVOR") or "release"
 
 
@@ -71,6 +72,8 @@ FLAGS = {
     "release": (["-O3", "-DNDEBUG", "-fno-plt", "-fno-semantic-interposition"], []),
     "debug": (CHECKED, []),
     "asan": (CHECKED + SANITIZE, SANITIZE),
+    # ThreadSanitizer does not know fences; CPython's headers have some, beside atomics that it knows.
+    "tsan": ([*CHECKED, "-fsanitize=thread", "-Wno-tsan"], ["-fsanitize=thread"]),
     # The counters between its branches keep gcc from seeing that a variable is always set.
     "cov": ([*CHECKED, "-Wno-maybe-uninitialized", "--coverage"], ["--coverage"]),
 }

@@ -95,7 +95,7 @@ Loop__check_thread(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Loop_get_thread_id(PyObject *self, void *Py_UNUSED(closure))
 {
-    unsigned long thread_id = ((Loop *)self)->thread_id;
+    unsigned long thread_id = COMPAT_LOAD(&((Loop *)self)->thread_id);
     if (thread_id == 0) {
         Py_RETURN_NONE;
     }

@@ -141,13 +141,13 @@ Loop_close(PyObject *self, PyObject *Py_UNUSED(none))
 static PyObject *
 Loop_is_running(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    return PyBool_FromLong(loop_cast(self)->thread_id != 0);
+    return PyBool_FromLong(COMPAT_LOAD(&loop_cast(self)->thread_id) != 0);
 }
 
 static PyObject *
 Loop_is_closed(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    return PyBool_FromLong(loop_cast(self)->state == LOOP_CLOSED);
+    return PyBool_FromLong(COMPAT_LOAD(&loop_cast(self)->state) == LOOP_CLOSED);
 }
 
 static PyObject *

@@ -160,7 +160,7 @@ module_clear(PyObject *module)
     struct state *st = state_of_module(module);
     if (st != NULL) {
         for (Loop *loop = st->loops; loop != NULL; loop = loop->loops_next) {
-            loop->state = LOOP_CLOSED; /* a finalizer that runs later still gets asyncio's error */
+            COMPAT_STORE(&loop->state, LOOP_CLOSED); /* a finalizer that runs later still gets asyncio's error */
         }
         state_clear(st);
     }

@@ -196,6 +196,28 @@ compat_defer_count(PyObject *object)
 #endif
 }
 
+/* A number that threads without a GIL read and write as they please: one of the values that it had. */
+#if COMPAT_FREE_THREADED
+#  define COMPAT_LOAD(address) __atomic_load_n(address, __ATOMIC_RELAXED)
+#  define COMPAT_STORE(address, value) __atomic_store_n(address, value, __ATOMIC_RELAXED)
+#  define COMPAT_PUBLISH(address, value) __atomic_store_n(address, value, __ATOMIC_RELEASE) /* a pointer, with what it points at */
+#  define COMPAT_COUNT(address) ((void)__atomic_add_fetch(address, 1, __ATOMIC_RELAXED))
+#else
+#  define COMPAT_LOAD(address) (*(address))
+#  define COMPAT_STORE(address, value) ((void)(*(address) = (value)))
+#  define COMPAT_PUBLISH(address, value) ((void)(*(address) = (value)))
+#  define COMPAT_COUNT(address) ((void)++*(address))
+#endif
+
+/* Nothing changes in a dict of Python's between these two: one block. */
+#if COMPAT_FREE_THREADED
+#  define COMPAT_BEGIN_STILL(dict) Py_BEGIN_CRITICAL_SECTION(dict)
+#  define COMPAT_END_STILL() Py_END_CRITICAL_SECTION()
+#else
+#  define COMPAT_BEGIN_STILL(dict) { (void)(dict);
+#  define COMPAT_END_STILL() }
+#endif
+
 /* The version that runs, which may be another patch release than the headers. */
 #define COMPAT_RUNS(major, minor, micro) (Py_Version >= (((unsigned long)(major) << 24) | ((minor) << 16) | ((micro) << 8)))
 

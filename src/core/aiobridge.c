@@ -125,7 +125,7 @@ aiobridge_events_changed(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED
     PyObject *raised = compat_take_raised(), *capsule = aiobridge_watch_borrowed();
     uint64_t *n_changes = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, aiobridge_watch_name);
     if (n_changes != NULL) {
-        ++*n_changes;
+        COMPAT_COUNT(n_changes);
     }
     PyErr_Clear();
     compat_set_raised(raised);
@@ -174,7 +174,7 @@ aiobridge_watch_names(struct state *st)
 static inline bool
 aiobridge_names_are_known(struct state *st)
 {
-    return *st->names_version == st->names_seen;
+    return COMPAT_LOAD(st->names_version) == COMPAT_LOAD(&st->names_seen);
 }
 
 /* None is what a name is bound to when the interpreter ends. */
@@ -191,17 +191,20 @@ aiobridge_names_look(struct state *st)
     if (st->events == NULL) { /* the module is being cleared */
         return true;
     }
-    PyObject *raised = compat_take_raised();
-    bool are_asyncios = aiobridge_name_is_asyncios(st, st->str._get_running_loop, st->native_running_loop)
-                        && aiobridge_name_is_asyncios(st, st->str.get_running_loop, st->native_need_running_loop)
-                        && aiobridge_name_is_asyncios(
-                            st, COMPAT_EVENT_LOOP_UNDERSCORED ? st->str._get_event_loop : st->str.get_event_loop,
-                            st->native_event_loop);
+    PyObject *raised = compat_take_raised(), *names = PyModule_GetDict(st->events);
+    bool are_asyncios;
+    COMPAT_BEGIN_STILL(names); /* it is counted just before a name changes */
+    are_asyncios = aiobridge_name_is_asyncios(st, st->str._get_running_loop, st->native_running_loop)
+                   && aiobridge_name_is_asyncios(st, st->str.get_running_loop, st->native_need_running_loop)
+                   && aiobridge_name_is_asyncios(
+                       st, COMPAT_EVENT_LOOP_UNDERSCORED ? st->str._get_event_loop : st->str.get_event_loop,
+                       st->native_event_loop);
+    if (are_asyncios && st->names_version != &st->names_unknown) {
+        COMPAT_STORE(&st->names_seen, COMPAT_LOAD(st->names_version));
+    }
+    COMPAT_END_STILL();
     PyErr_Clear();
     compat_set_raised(raised);
-    if (are_asyncios && st->names_version != &st->names_unknown) {
-        st->names_seen = *st->names_version;
-    }
     return are_asyncios;
 }
 
@@ -211,26 +214,29 @@ aiobridge_task_class_look(struct state *st)
     if (st->tasks == NULL) { /* the module is being cleared */
         return NULL;
     }
-    PyObject *raised = compat_take_raised();
-    PyObject *bound = Py_XNewRef(PyDict_GetItemWithError(PyModule_GetDict(st->tasks), st->str.Task));
+    PyObject *raised = compat_take_raised(), *names = PyModule_GetDict(st->tasks), *bound;
+    bool is_usual;
+    COMPAT_BEGIN_STILL(names);
+    bound = Py_XNewRef(PyDict_GetItemWithError(names, st->str.Task));
+    is_usual = bound == NULL || bound == Py_None || bound == st->asyncio_Task || bound == (PyObject *)st->Task_type;
+    if (is_usual && st->tasks_version != &st->names_unknown) {
+        COMPAT_STORE(&st->tasks_seen, COMPAT_LOAD(st->tasks_version));
+    }
+    COMPAT_END_STILL();
     PyErr_Clear();
     compat_set_raised(raised);
-    bool is_usual =
-        bound == NULL || bound == Py_None || bound == st->asyncio_Task || bound == (PyObject *)st->Task_type;
     if (!is_usual) {
         return bound;
     }
     Py_XDECREF(bound);
-    if (st->tasks_version != &st->names_unknown) {
-        st->tasks_seen = *st->tasks_version;
-    }
     return NULL;
 }
 
 static inline PyObject *
 aiobridge_foreign_task_class(struct state *st)
 {
-    return LIKELY(*st->tasks_version == st->tasks_seen) ? NULL : aiobridge_task_class_look(st);
+    return LIKELY(COMPAT_LOAD(st->tasks_version) == COMPAT_LOAD(&st->tasks_seen)) ? NULL
+                                                                                  : aiobridge_task_class_look(st);
 }
 
 /* What asyncio's Python code would call; native when the interpreter has cleared the module. New reference. */

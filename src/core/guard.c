@@ -26,7 +26,7 @@ struct guard {
       static type guard_##pool##_##n parameters                                                                        \
       {                                                                                                                \
           const struct guard *guard = &guard_##pool##_table[n];                                                        \
-          SECTION_ENTER_FOR(section_owner_borrowed(self, guard->home), self);                                          \
+          SECTION_ENTER_HOME(self, guard->home);                                                                       \
           return ((type(*) parameters)guard->function)arguments;                                                       \
       }
 #  define GUARD_ONE(n) +1

@@ -404,8 +404,7 @@ handle_await_run(Handle *h)
 {
     struct gate *gate = &h->loop->handle_done;
     /* else the program called _run(), perhaps in this very thread */
-    while (UNLIKELY(h->flags & HANDLE_RUNNING) && h->loop->thread_id != 0
-           && h->loop->thread_id != PyThread_get_thread_ident()) {
+    while (UNLIKELY(h->flags & HANDLE_RUNNING) && loop_runs_elsewhere(h->loop)) {
         uint64_t generation = gate->generation;
         gate->n_waiting++;
         Py_BEGIN_ALLOW_THREADS

@@ -16,7 +16,7 @@ static COLD int
 inbox_push(Loop *loop, ready_fn run, PyObject *self, PyObject *arg)
 {
     /* in its own thread, under another section, or while it does not run: in its turn among what goes into the ring */
-    if (section_here.loop == (PyObject *)loop || loop->thread_id == 0) {
+    if (section_here.loop == (PyObject *)loop || COMPAT_LOAD(&loop->thread_id) == 0) {
         return inbox_push_here(loop, run, self, arg);
     }
     struct inbox *inbox = &loop->inbox;

@@ -44,7 +44,8 @@ inbox_let_in(Loop *loop)
 
 #  define INBOX_CROWD(loop) __atomic_load_n(&(loop)->inbox.ring.n, __ATOMIC_RELAXED)
 #  define INBOX_ASLEEP(loop) __atomic_load_n(&(loop)->asleep, __ATOMIC_SEQ_CST)
-#  define LOOP_IS_HERE(loop) ((loop)->thread_id == PyThread_get_thread_ident())
+#  define INBOX_IS_AWAKE(loop) __atomic_store_n(&(loop)->asleep, false, __ATOMIC_RELAXED)
+#  define LOOP_IS_HERE(loop) (COMPAT_LOAD(&(loop)->thread_id) == PyThread_get_thread_ident())
 
 #else
 
@@ -57,6 +58,7 @@ inbox_let_in(Loop *loop)
 #  define inbox_visit(loop, visit, arg) 0
 #  define INBOX_CROWD(loop) ((loop)->ready.n)
 #  define INBOX_ASLEEP(loop) ((loop)->asleep)
+#  define INBOX_IS_AWAKE(loop) ((void)((loop)->asleep = false))
 #  define LOOP_IS_HERE(loop) true
 
 static inline void

@@ -115,7 +115,7 @@ loop_wake(Loop *loop)
 static COLD void
 loop_rest_pusher(Loop *loop)
 {
-    if (loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident()) {
+    if (loop_runs_elsewhere(loop)) {
         Py_BEGIN_ALLOW_THREADS
         clock_rest();
         Py_END_ALLOW_THREADS
@@ -380,7 +380,7 @@ loop_poll_for(Loop *loop, double timeout_s)
     Py_BEGIN_ALLOW_THREADS
     n = poller_wait(&loop->poller, timeout_s);
     Py_END_ALLOW_THREADS
-    loop->asleep = false;
+    INBOX_IS_AWAKE(loop);
     loop->poll_soon = false;
     loop_set_passes_to_yield(loop, LOOP_PASSES_PER_YIELD);
     loop->yielded_coarse_ns = clock_coarse_ns();
@@ -564,7 +564,7 @@ loop_check_closed(Loop *loop)
 static COLD int
 loop_check_thread(Loop *loop)
 {
-    if (loop->thread_id != 0 && loop->thread_id != PyThread_get_thread_ident()) {
+    if (loop_runs_elsewhere(loop)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "Non-thread-safe operation invoked on an event loop other than the current one");
         return -1;
@@ -673,11 +673,11 @@ loop_finish(Loop *loop)
     }
     loop->running_next = NULL;
     loop->running_mark = AIOBRIDGE_NOT_NOTED;
-    loop->thread_id = 0;
+    COMPAT_STORE(&loop->thread_id, 0);
     loop_track_handles(loop);
     loop->stopping = false;
     if (loop->state == LOOP_RUNNING) {
-        loop->state = LOOP_IDLE;
+        COMPAT_STORE(&loop->state, LOOP_IDLE);
     }
     if (aiobridge_set_running(st, Py_None) < 0 || loop_set_origin_tracking(loop, false) < 0) {
         PyErr_WriteUnraisable((PyObject *)loop);
@@ -701,8 +701,8 @@ loop_start(Loop *loop)
     if (loop_check_closed(loop) < 0 || loop_check_running(loop) < 0) {
         return -1;
     }
-    loop->state = LOOP_RUNNING;
-    loop->thread_id = PyThread_get_thread_ident();
+    COMPAT_STORE(&loop->state, LOOP_RUNNING);
+    COMPAT_STORE(&loop->thread_id, PyThread_get_thread_ident());
     loop_set_passes_to_yield(loop, 0); /* the first pass polls */
     loop->running_mark = AIOBRIDGE_NOT_NOTED;
     loop->running_next = LOOPS_RUNNING(loop->st);
@@ -794,7 +794,7 @@ loop_close(Loop *loop)
         return -1;
     }
     if (loop->state != LOOP_CLOSED) {
-        loop->state = LOOP_CLOSED;
+        COMPAT_STORE(&loop->state, LOOP_CLOSED);
         loop_release(loop);
     }
     return 0;

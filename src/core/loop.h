@@ -221,6 +221,14 @@ static int loop_poll_for(Loop *loop, double timeout_s) MUST_CHECK;
 /* Passes that are still to come until the next poll; those that came are counted (metrics_n_passes). */
 static inline void loop_set_passes_to_yield(Loop *loop, uint32_t n);
 
+/* Does another thread than this one run it? */
+static inline bool
+loop_runs_elsewhere(const Loop *loop)
+{
+    unsigned long thread_id = COMPAT_LOAD(&loop->thread_id);
+    return thread_id != 0 && thread_id != PyThread_get_thread_ident();
+}
+
 /* Report to loop.call_exception_handler: takes the raised exception (there must be one) unless it is SystemExit or
  * KeyboardInterrupt, which stay raised and make it return -1.  message is a C string; extra is key, value, …, NULL
  * (borrowed). 0 otherwise, nothing raised. */

@@ -1,6 +1,7 @@
 /* core/metrics.c -- the sums that are not made where the loop runs: time, lag, passes. */
 #include "core/metrics.h"
 
+#include "core/inbox.h"
 #include "core/loop.h"
 #include "plain/clock.h"
 
@@ -60,8 +61,9 @@ metrics_times(Loop *loop, double *polling, double *working)
     }
     const struct metrics *m = &loop->metrics; /* read now: time() may have run anything */
     double since = clock == m->mark_clock && now > m->mark ? now - m->mark : 0;
-    *polling = m->polling + (loop->asleep ? since : 0);
-    *working = m->working + (loop->asleep ? 0 : since);
+    bool is_asleep = INBOX_ASLEEP(loop);
+    *polling = m->polling + (is_asleep ? since : 0);
+    *working = m->working + (is_asleep ? 0 : since);
     return 0;
 }
 

@@ -223,6 +223,43 @@ section_end(struct section *s)
     }
 }
 
+/* Another thread may set it meanwhile. */
+static inline PyObject *
+section_field(PyObject *self, Py_ssize_t offset)
+{
+    return __atomic_load_n((PyObject **)((char *)self + offset), __ATOMIC_ACQUIRE);
+}
+
+static inline PyObject *
+section_owner_borrowed(PyObject *self, struct section_home home)
+{
+    if (home.first < 0) {
+        return home.first == SECTION_HOME_SELF ? self : NULL;
+    }
+    PyObject *owner = section_field(self, home.first);
+    if (owner == NULL && home.otherwise >= 0) {
+        owner = section_field(self, home.otherwise);
+        return owner == NULL ? self : owner;
+    }
+    if (owner == NULL || home.second < 0) {
+        return owner == NULL ? self : owner;
+    }
+    PyObject *loop = section_field(owner, home.second);
+    return loop == NULL ? owner : loop;
+}
+
+static inline void
+section_begin_at_home(struct section *s, PyObject *self, struct section_home home)
+{
+    PyObject *owner = section_owner_borrowed(self, home), *now;
+    section_begin(s, owner, self);
+    while (UNLIKELY(s->kind != SECTION_NOTHING) && (now = section_owner_borrowed(self, home)) != owner) {
+        section_end(s);
+        owner = now;
+        section_begin(s, owner, self);
+    }
+}
+
 static inline bool
 section_is_wanted(PyObject *owner)
 {
@@ -262,24 +299,6 @@ section_after_fork(PyObject *owner)
     if (section_find(PyThreadState_GetUnchecked(), &owner->ob_mutex) == 0) {
         owner->ob_mutex = (PyMutex){0};
     }
-}
-
-static inline PyObject *
-section_owner_borrowed(PyObject *self, struct section_home home)
-{
-    if (home.first < 0) {
-        return home.first == SECTION_HOME_SELF ? self : NULL;
-    }
-    PyObject *owner = *(PyObject **)((char *)self + home.first);
-    if (owner == NULL && home.otherwise >= 0) {
-        owner = *(PyObject **)((char *)self + home.otherwise);
-        return owner == NULL ? self : owner;
-    }
-    if (owner == NULL || home.second < 0) {
-        return owner == NULL ? self : owner;
-    }
-    PyObject *loop = *(PyObject **)((char *)owner + home.second);
-    return loop == NULL ? owner : loop;
 }
 
 /* Do sections look as this file takes them to look, and are they given up by who detaches? */

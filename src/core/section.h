@@ -61,6 +61,8 @@ static inline bool section_holds(PyObject *owner);
  * this one, or it is dying. May run any code: the thread may wait. */
 static inline void section_begin(struct section *s, PyObject *owner, const PyObject *self);
 static inline void section_end(struct section *s);
+/* Enter the section of self's owner.  Who had to wait looks again: another thread may have given the object a loop. */
+static inline void section_begin_at_home(struct section *s, PyObject *self, struct section_home home);
 /* Does another thread wait for the section of this object, which we hold? */
 static inline bool section_is_wanted(PyObject *owner);
 static void section_yield(void); /* let them in */
@@ -76,6 +78,9 @@ static PyObject *section_owner_borrowed(PyObject *self, struct section_home home
 #  define SECTION_ENTER_FOR(owner, self)                                                                               \
       __attribute__((cleanup(section_end))) struct section section_here_;                                            \
       section_begin(&section_here_, (PyObject *)(owner), (PyObject *)(self))
+#  define SECTION_ENTER_HOME(self, home)                                                                               \
+      __attribute__((cleanup(section_end))) struct section section_here_;                                              \
+      section_begin_at_home(&section_here_, self, home)
 #  define SECTION_RUN(loop, st, freelists)                                                                                 \
       __attribute__((cleanup(section_run_end))) struct section_run section_run_here_;                                                \
       section_run_begin(&section_run_here_, (PyObject *)(loop), st, freelists)
@@ -88,6 +93,7 @@ static PyObject *section_owner_borrowed(PyObject *self, struct section_home home
 #else
 #  define SECTION_ENTER(owner) ((void)0)
 #  define SECTION_ENTER_FOR(owner, self) ((void)0)
+#  define SECTION_ENTER_HOME(self, home) ((void)0)
 #  define SECTION_RUN(loop, st, freelists) ((void)0)
 #  define SECTION_HOLDS(owner) true
 #  define SECTION_LISTED(object) ((void)0)

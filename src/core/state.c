@@ -33,6 +33,16 @@ state_set_once(PyObject **slot, PyObject *object)
 #endif
 }
 
+static inline PyObject *
+state_once_borrowed(PyObject *const *slot)
+{
+#if COMPAT_FREE_THREADED
+    return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+#else
+    return *slot;
+#endif
+}
+
 static int
 state_add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base, bool is_public,
                struct section_home home)

@@ -213,6 +213,8 @@ static inline struct state *state_of(PyObject *self);
 
 /* *slot is a new reference to the object, unless it is set already, perhaps by another thread. */
 static inline void state_set_once(PyObject **slot, PyObject *object);
+/* What it is set to, or NULL; what was set before it is seen too. */
+static inline PyObject *state_once_borrowed(PyObject *const *slot);
 
 /* Make a type from its spec and store it in *slot; register it in the module under its short name when public.  home:
  * who its objects belong to. */

@@ -41,7 +41,7 @@ bound_new_waiter(Bound *b, struct state *st)
     if (LIKELY(own != NULL && (b->loop == (PyObject *)own || b->loop == NULL)
                && !(own->overrides & LOOP_OWN_CREATE_FUTURE))) {
         if (UNLIKELY(b->loop == NULL)) {
-            b->loop = Py_NewRef(own);
+            COMPAT_PUBLISH(&b->loop, Py_NewRef(own));
         }
         return future_new(own);
     }
@@ -250,7 +250,10 @@ Bound_get_loop_attribute(PyObject *self, void *Py_UNUSED(closure))
 static int
 Bound_set_loop_attribute(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
-    Py_XSETREF(((Bound *)self)->loop, value == Py_None ? NULL : Py_XNewRef(value));
+    Bound *b = (Bound *)self;
+    PyObject *before = b->loop;
+    COMPAT_PUBLISH(&b->loop, value == Py_None ? NULL : Py_XNewRef(value));
+    Py_XDECREF(before);
     return 0;
 }
 

@@ -90,7 +90,8 @@ queue_take_lifo(Queue *q, struct state *st)
     if (items == NULL) {
         return NULL;
     }
-    Py_ssize_t n = PyList_CheckExact(items) ? PyList_GET_SIZE(items) : 0;
+    /* without a GIL another thread may have the list too: its own pop() locks it */
+    Py_ssize_t n = !COMPAT_FREE_THREADED && PyList_CheckExact(items) ? PyList_GET_SIZE(items) : 0;
     if (LIKELY(n > 0)) {
         item = Py_NewRef(PyList_GET_ITEM(items, n - 1));
         if (PyList_SetSlice(items, n - 1, n, NULL) < 0) {

@@ -4,6 +4,7 @@
     ASYNCLOOP_FREE_THREADED_SECONDS   how long each workload runs, and each type is misused (default: 3)
 
 The environment stays in build/free_threading/ and is used again; the extension is built anew where a source is newer.  ASYNCLOOP_FLAVOR is honoured.
+With tsan TSAN_OPTIONS names CPython's own list of suppressions; a race that is not in it ends a child with status 66.
 """
 import fcntl
 import functools

@@ -4,6 +4,7 @@
 
 #include "core/context.h"
 #include "core/handle.h"
+#include "core/inbox.h"
 #include "core/log.h"
 #include "core/raise.h"
 #include "core/watch.h"
@@ -592,7 +593,7 @@ transport_list_flush(Transport *t)
 static inline bool
 transport_gathers(const Transport *t)
 {
-    return t->loop->state == LOOP_RUNNING && !t->loop->asleep && !transport_socket_is_held(t);
+    return t->loop->state == LOOP_RUNNING && !INBOX_ASLEEP(t->loop) && !transport_socket_is_held(t);
 }
 
 static COLD int

@@ -38,7 +38,8 @@ openssl_forget_errors(const struct openssl *o)
 static const struct openssl *
 openssl_of(const struct state *st)
 {
-    return st->openssl == NULL || st->openssl == Py_None ? NULL : PyCapsule_GetPointer(st->openssl, OPENSSL_CAPSULE);
+    PyObject *capsule = state_once_borrowed(&st->openssl);
+    return capsule == NULL || capsule == Py_None ? NULL : PyCapsule_GetPointer(capsule, OPENSSL_CAPSULE);
 }
 
 static void
@@ -158,7 +159,7 @@ openssl_find(PyObject *ssl_module)
 static int
 openssl_load(struct state *st)
 {
-    if (st->openssl != NULL) {
+    if (state_once_borrowed(&st->openssl) != NULL) {
         return 0;
     }
     PyObject *ssl_module = PyImport_ImportModule("ssl");

@@ -138,7 +138,7 @@ work_send(WorkItem *w)
 {
     Future *f = w->future;
     Loop *loop = f == NULL || !f->is_own ? NULL : (Loop *)f->loop;
-    if (loop == NULL || loop->state == LOOP_CLOSED) { /* nobody waits any more */
+    if (loop == NULL || COMPAT_LOAD(&loop->state) == LOOP_CLOSED) { /* nobody waits any more */
         w->future = NULL;
         Py_XDECREF(f);
         return;
@@ -147,7 +147,7 @@ work_send(WorkItem *w)
         return;
     }
     if (loop_ready_push(loop, work_deliver, (PyObject *)w, NULL) < 0) {
-        if (loop->state == LOOP_CLOSED) { /* just now */
+        if (COMPAT_LOAD(&loop->state) == LOOP_CLOSED) { /* just now */
             PyErr_Clear();
             w->future = NULL;
             Py_DECREF(f);
@@ -348,7 +348,7 @@ executor_learn_pool(struct state *st)
 static int
 executor_is_known_pool(struct state *st, PyObject *executor)
 {
-    if (UNLIKELY(st->pool_class == NULL) && executor_learn_pool(st) < 0) {
+    if (UNLIKELY(state_once_borrowed(&st->pool_class) == NULL) && executor_learn_pool(st) < 0) {
         return -1;
     }
     if ((PyObject *)Py_TYPE(executor) != st->pool_class) {

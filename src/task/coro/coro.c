@@ -463,7 +463,7 @@ Coro_am_send(PyObject *self, PyObject *value, PyObject **result)
         *result = NULL;
         return PYGEN_ERROR;
     }
-    SECTION_ENTER(section_owner_borrowed(self, CORO_HOME));
+    SECTION_ENTER_HOME(self, CORO_HOME);
     return coro_send((Coro *)self, st, value, result);
 }
 
