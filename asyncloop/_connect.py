@@ -109,7 +109,7 @@ class Server(_asyncloop.ServerBase, _AbstractServer):
         if self._ssl_context is not None:
             factory = functools.partial(self._loop._make_tls_server_protocol, factory, self._ssl_context,
                                         self._ssl_handshake_timeout, self._ssl_shutdown_timeout)
-        for sock in self._sockets or ():
+        for sock in self._sockets:  # type: ignore[union-attr]  # asyncio's too is a TypeError once the server is closed
             sock.listen(self._backlog)
             self._listeners.append(self._loop._start_listening(sock, factory, self, self._backlog, self._context))
 

@@ -282,7 +282,8 @@ handle_report(Handle *h)
     PyObject *exception = compat_take_raised();
     PyObject *callback = PyObject_GetAttrString((PyObject *)h, "_callback");
     PyObject *args = PyObject_GetAttrString((PyObject *)h, "_args");
-    PyObject *text = NULL, *context = NULL, *done = NULL;
+    PyObject *text = NULL, *context = NULL;
+    int rc = -1;
     if (callback != NULL && args != NULL) {
         PyObject *call_args[] = {callback, args, h->loop->debug ? Py_True : Py_False};
         text = PyObject_Vectorcall(st->format_callback_source, call_args, 2,
@@ -299,7 +300,7 @@ handle_report(Handle *h)
             && PyDict_SetItem(context, st->str.source_traceback, handle_slots(h)[h->n_slots - 1]) < 0)) {
         goto end;
     }
-    done = PyObject_CallMethodOneArg((PyObject *)h->loop, st->str.call_exception_handler, context);
+    rc = loop_call_exception_handler(h->loop, context, exception);
 end:
     Py_DECREF(exception);
     Py_XDECREF(callback);
@@ -307,8 +308,7 @@ end:
     Py_XDECREF(text);
     Py_XDECREF(message);
     Py_XDECREF(context);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return rc;
 }
 
 /* The exception, with a handle that was made for its report; NULL: it could not be.  Steals both. */

@@ -277,6 +277,22 @@ loop_let_go(Loop *loop, PyObject *object)
     Py_DECREF(object);
 }
 
+/* The exception is the handled one meanwhile, as asyncio reports inside of its except block: sys.exc_info() and
+ * logger.exception() show it, and what the handler raises has it as its context. */
+static COLD int
+loop_call_exception_handler(Loop *loop, PyObject *context, PyObject *exception)
+{
+    PyObject *before = PyErr_GetHandledException();
+    PyErr_SetHandledException(exception);
+    PyObject *done = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str.call_exception_handler, context);
+    PyObject *raised = compat_take_raised();
+    PyErr_SetHandledException(before);
+    Py_XDECREF(before);
+    compat_set_raised(raised);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 static COLD int
 loop_report(Loop *loop, const char *message, ...)
 {
@@ -285,8 +301,8 @@ loop_report(Loop *loop, const char *message, ...)
     }
     PyObject *exception = compat_take_raised();
     PyObject *context = Py_BuildValue("{s:s,s:O}", "message", message, "exception", exception);
-    Py_DECREF(exception);
     if (context == NULL) {
+        Py_DECREF(exception);
         return -1;
     }
     va_list extra;
@@ -295,15 +311,16 @@ loop_report(Loop *loop, const char *message, ...)
         if (PyDict_SetItemString(context, key, va_arg(extra, PyObject *)) < 0) {
             va_end(extra);
             Py_DECREF(context);
+            Py_DECREF(exception);
             return -1;
         }
     }
     va_end(extra);
     loop_leave_task(loop);
-    PyObject *done = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str.call_exception_handler, context);
+    int rc = loop_call_exception_handler(loop, context, exception);
     Py_DECREF(context);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    Py_DECREF(exception);
+    return rc;
 }
 
 static COLD void

@@ -233,6 +233,8 @@ loop_runs_elsewhere(const Loop *loop)
  * KeyboardInterrupt, which stay raised and make it return -1.  message is a C string; extra is key, value, …, NULL
  * (borrowed). 0 otherwise, nothing raised. */
 static int loop_report(Loop *loop, const char *message, ...) MUST_CHECK;
+/* The same with a context that was made already. */
+static int loop_call_exception_handler(Loop *loop, PyObject *context, PyObject *exception) MUST_CHECK;
 
 /* The same for any loop, ours or not, called from where nothing may be raised (finalizers): context is a dict. Keeps a
  * raised exception. */

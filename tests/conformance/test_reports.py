@@ -1,4 +1,4 @@
-"""What the loop's own callbacks raise is reported as asyncio reports it: text, keys, handle.
+"""What the loop's own callbacks raise is reported as asyncio reports it: text, keys, handle, and whether it is being handled meanwhile.
 
 Each case makes one of them fail: by a future whose methods fail, a loop whose call_soon fails once, a protocol that raises.
 """
@@ -326,7 +326,9 @@ def picture(context, shows_only_its_name):
     message = message.partition("(")[0] if shows_only_its_name else message.partition(" at /")[0]
     handle = context.get("handle")
     shown = None if handle is None else (isinstance(handle, asyncio.Handle), getattr(handle._callback, "__name__", None), handle.cancelled())
-    return sorted(context), plain(message), plain(context.get("exception")), shown
+    handled = sys.exc_info()[1]  # what logger.exception() would log
+    is_handled = "no" if handled is None else "yes" if handled is context.get("exception") else plain(handled)
+    return sorted(context), plain(message), plain(context.get("exception")), shown, is_handled
 
 
 # In debug mode the log names a port; asyncio's own reader of signals was made before debug mode was set.

@@ -70,6 +70,20 @@ def test_async_with(t):
 
 
 @same
+def test_starting_what_is_closed(t):
+    async def main():
+        for starts in (True, False):
+            server, address = await serve(Recorder, start_serving=starts)
+            server.close()
+            for start in (server.start_serving, server.start_serving, server.serve_forever):
+                try:
+                    t.say(await start())
+                except (TypeError, RuntimeError) as exc:
+                    t.say(type(exc), exc, server.is_serving())
+    t.run(main())
+
+
+@same
 def test_serve_forever(t):
     async def main():
         server, address = await serve(Recorder, start_serving=False)
