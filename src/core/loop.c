@@ -282,12 +282,14 @@ loop_let_go(Loop *loop, PyObject *object)
 static COLD int
 loop_call_exception_handler(Loop *loop, PyObject *context, PyObject *exception)
 {
-    PyObject *before = PyErr_GetHandledException();
-    PyErr_SetHandledException(exception);
+    /* A place of its own, as a generator has one: what was handled before, in a caller or here, is the same after. */
+    PyThreadState *thread = PyThreadState_Get();
+    _PyErr_StackItem item = {.exc_value = Py_NewRef(exception), .previous_item = thread->exc_info};
+    thread->exc_info = &item;
     PyObject *done = PyObject_CallMethodOneArg((PyObject *)loop, loop->st->str.call_exception_handler, context);
+    thread->exc_info = item.previous_item;
     PyObject *raised = compat_take_raised();
-    PyErr_SetHandledException(before);
-    Py_XDECREF(before);
+    Py_XDECREF(item.exc_value);
     compat_set_raised(raised);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;

@@ -359,3 +359,37 @@ def test_a_report_is_asyncios(name, debug):
 
 # Up to 3.12 a report shows the callback's arguments: here those are the innards of asyncio's loop, or another kind of future.
 SHOWS_OTHER_ARGUMENTS = {"accept", "run_in_executor", "sock_recv"}
+
+
+def test_a_report_inside_a_coroutine_leaves_no_handled_exception(loop):
+    """What the caller of run_forever() was handling is not handled in the coroutine for good."""
+    class Raises(asyncio.Protocol):
+        def pause_writing(self):
+            raise LookupError
+
+    reports, seen, go_on = [], [], loop.create_future()
+
+    async def main():
+        a, b = socket.socketpair()
+        with b:
+            transport, _ = await loop.create_connection(Raises, sock=a)
+            seen.append(sys.exc_info()[1])
+            transport.set_write_buffer_limits(0)
+            while not transport.get_write_buffer_size():
+                transport.write(bytes(1 << 16))
+            loop.stop()
+            await go_on
+            seen.append(sys.exc_info()[1])
+            transport.abort()
+
+    loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+    task = loop.create_task(main())
+    outer = KeyError()
+    try:
+        raise outer
+    except KeyError:
+        loop.run_forever()
+    go_on.set_result(None)
+    loop.run_until_complete(task)
+    assert reports == ["protocol.pause_writing() failed"]
+    assert seen == [outer, None]
