@@ -722,7 +722,7 @@ SETUP = os.path.realpath(os.path.join(os.path.dirname(asyncloop.__file__), "..",
     ("sys.version_info = (3, 10)", "asyncloop: CPython 3.11 or newer is needed, this is 3.10"),
     ("sys.implementation.name = 'pypy'", "asyncloop: this is pypy; asyncloop is a C extension for CPython's own object layout and does not "
      "run on it. Use asyncio's loop there."),
-    ("import os; os.environ['ASYNCLOOP_FLAVOR'] = 'quick'", "asyncloop: ASYNCLOOP_FLAVOR=quick is unknown, it must be one of release, debug, asan, cov"),
+    ("import os; os.environ['ASYNCLOOP_FLAVOR'] = 'quick'", "asyncloop: ASYNCLOOP_FLAVOR=quick is unknown, it must be one of release, debug, asan, tsan, cov"),
 ])
 def test_build_refusals(change, text):
     code = f"import sys, runpy, sysconfig\nsys.argv = ['setup.py', 'build_ext']\n{change}\nrunpy.run_path({SETUP!r}, run_name='__main__')"
