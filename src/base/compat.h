@@ -29,8 +29,6 @@
 #define COMPAT_AT_LEAST(major, minor) (PY_VERSION_HEX >= (((major) << 24) | ((minor) << 16)))
 
 #define COMPAT_EAGER_TASKS COMPAT_AT_LEAST(3, 12)             /* eager_start=, eager_task_factory */
-#define COMPAT_LAZY_TASK_NAMES COMPAT_AT_LEAST(3, 12)         /* Task-N is counted at creation, formatted at first use */
-#define COMPAT_HANDLER_IN_CONTEXT COMPAT_AT_LEAST(3, 12)      /* exception handlers run in the task's or handle's context */
 #define COMPAT_HANDLE_GET_CONTEXT COMPAT_AT_LEAST(3, 12)      /* Handle.get_context() */
 #define COMPAT_UNCANCEL_CLEARS COMPAT_AT_LEAST(3, 13)         /* uncancel() to 0 withdraws an undelivered cancellation */
 #define COMPAT_FACTORY_KEYWORDS COMPAT_AT_LEAST(3, 14)        /* create_task hands **kwargs to the factory, name included */
