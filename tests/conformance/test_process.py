@@ -112,7 +112,7 @@ def test_shell_and_signals(t):
     async def main():
         loop = asyncio.get_running_loop()
         for command, call in (("exit 3", None), ("kill -9 $$", None), ("exec sleep 30", "kill"), ("exec sleep 30", "terminate"),
-                              ("exec sleep 30", signal.SIGHUP), (b"exit 0", None)):
+                              ("exec sleep 30", signal.SIGUSR1), (b"exit 0", None)):
             transport, protocol = await loop.subprocess_shell(Recorder, command, stdin=None, stdout=None, stderr=None)
             if isinstance(call, str):
                 getattr(transport, call)()
