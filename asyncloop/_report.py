@@ -67,11 +67,15 @@ def lines(m: Metrics) -> list[tuple[str, str]]:
 
 
 class LoopBook:
-    """The loops of this process: an observer for loop.py.  One that dies without being closed is forgotten."""
+    """The loops of this process: an observer for loop.py.
+
+    Loops are known by their id: one that nobody has closed is closed by its finalizer, and the collector has cleared the weak references to it by then.
+    The collector may run while the lock is held, so the lock may be taken again, and what is gone through is a copy.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[int, Any] = {}
+        self._lock = threading.RLock()
+        self._open: dict[int, tuple[int, Any]] = {}
         self._closed: dict[int, Metrics] = {}
         self._n_made = 0
 
@@ -79,26 +83,25 @@ class LoopBook:
         loop.time_callbacks = True
         with self._lock:
             self._n_made += 1
-            self._open[self._n_made] = weakref.ref(loop)
+            self._open[id(loop)] = self._n_made, weakref.ref(loop)
 
     def loop_closed(self, loop: Any) -> None:
         metrics = loop.metrics()
         with self._lock:
-            for number, ref in list(self._open.items()):
-                if ref() is loop:
-                    del self._open[number]
-                    self._closed[number] = metrics
+            found = self._open.pop(id(loop), None)
+            if found is not None:
+                self._closed[found[0]] = metrics
 
     def open_loops(self) -> list[tuple[int, Metrics]]:
         with self._lock:
-            loops = [(number, ref()) for number, ref in self._open.items()]
+            loops = [(number, ref()) for number, ref in self._open.copy().values()]
         return [(number, loop.metrics()) for number, loop in loops if loop is not None]
 
     def summary(self) -> str:
         """Each loop with what it is and was; of many, the sum alone."""
         loops = [(number, "", m) for number, m in self.open_loops()]
         with self._lock:
-            loops += [(number, ", closed", m) for number, m in self._closed.items()]
+            loops += [(number, ", closed", m) for number, m in self._closed.copy().items()]
         loops.sort()
         parts = [(f"loop {number}{state}", m) for number, state, m in loops] if len(loops) <= _SHOWN else []
         if len(loops) > 1:

@@ -60,6 +60,13 @@ def test_metrics_of_several_loops(run):
         "asyncloop: loop 1, closed", "asyncloop: loop 2, closed", "asyncloop: loop 3, closed", "asyncloop: loop 4", "asyncloop: all 4 loops"]
 
 
+@pytest.mark.parametrize("die", ["del loop", "loop.itself = loop; del loop; gc.collect()"])
+def test_metrics_of_a_loop_that_nobody_closes(run, die):
+    """Its finalizer closes it; where the collector found it, no weak reference leads to it then."""
+    done = run("--metrics", "-c", f"import asyncio, gc\nloop = asyncio.new_event_loop(); loop.run_until_complete(asyncio.sleep(0)); {die}")
+    assert [line for line in done.stderr.splitlines() if line.startswith("asyncloop: ")] == ["asyncloop: loop 1, closed"]
+
+
 def test_metrics_of_many_loops_are_summed(run):
     done = run("--metrics", "-c", "import asyncio\nfor _ in range(30): asyncio.run(asyncio.sleep(0))")
     assert done.stderr.startswith("asyncloop: all 30 loops\n") and len(done.stderr.splitlines()) == 10
